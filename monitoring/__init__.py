@@ -1,0 +1,1 @@
+"""What is seen: before, during and after a run."""
