@@ -34,7 +34,7 @@ class Document:
         id: :func:`document_id` of source, URL and text.
         source: the name of the recipe's source.
         url: where it came from; a ``file:`` URL for local files.
-        fetched_at: when, in UTC.
+        fetched_at: when, in UTC; None where that is not known (rows of a data set).
         text: the text itself.
         language: ISO 639-1 code, ``und`` if unknown, or the programming language of source code.
         language_score: the identifier's confidence, 0 to 1.
@@ -44,7 +44,7 @@ class Document:
     id: str
     source: str
     url: str
-    fetched_at: datetime
+    fetched_at: datetime | None
     text: str
     language: str = "und"
     language_score: float = 0.0

@@ -74,7 +74,11 @@ class Step(Generic[P]):
         self.libraries = libraries
         self.name = function.__name__
         self.entries = (f"{function.__module__}:{function.__name__}", *also)
-        self.__doc__ = function.__doc__
+        self.__doc__, self.__module__ = function.__doc__, function.__module__
+
+    def __reduce__(self) -> str:
+        """Travel to another process by name, as a function does."""
+        return self.name
 
     def __call__(self, store: Store, *args: P.args, **kwargs: P.kwargs) -> Artifact:
         inputs, identity = self._identify(*args, **kwargs)

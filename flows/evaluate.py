@@ -1,0 +1,50 @@
+"""``evaluate``: measure the base and the chat model, beside n-gram models of the same tokens, and report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from prefect import flow
+
+from flows.mill import Mill, open_mill
+from flows.pretrain import Trained, make_base
+from flows.sft import Tuned, make_chat
+from flows.tokens import Tokens, make_tokens
+from storage.artifact import Artifact
+from tasks.evaluate.evaluate import evaluate_model, ngram_baseline
+from tasks.evaluate.summary import Evidence, summarize
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The chat model, how it was judged, and the report."""
+
+    model: Artifact
+    result: Artifact
+    report: Artifact
+
+
+@flow(name="evaluate")
+def evaluate(recipe: str = "tiny", snapshot: str = "") -> str:
+    """Evaluate the models of ``recipe``, and make what is not there yet."""
+    return make_evaluation(open_mill(recipe), snapshot).report.name
+
+
+def make_evaluation(mill: Mill, snapshot: str = "") -> Evaluated:
+    """Everything from the sources to the report."""
+    tokens = make_tokens(mill, snapshot)
+    base = make_base(mill, tokens)
+    return judge(mill, tokens, base, make_chat(mill, tokens, base))
+
+
+def judge(mill: Mill, tokens: Tokens, base: Trained, chat: Tuned) -> Evaluated:
+    """Evaluate both models on the same held-out documents and questions."""
+    config, recipe = mill.recipe.evaluate, mill.recipe
+    before, after = (
+        evaluate_model(mill.store, replace(config, name=name), model, tokens.store, chat.conversations)
+        for name, model in ((recipe.pretrain.name, base.model), (recipe.finetune.name, chat.trained.model))
+    )
+    ngrams = ngram_baseline(mill.store, config.ngrams, tokens.store, base.checkpoint)
+    evidence = Evidence(tokens.documents, tokens.store, base.checkpoint, chat.trained.checkpoint)
+    report = summarize(mill.store, evidence.as_inputs(), (before, after, ngrams))
+    return Evaluated(chat.trained.model, after, report)

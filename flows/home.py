@@ -1,0 +1,37 @@
+"""Where a project keeps what it makes, and the environment that its parts share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from storage.artifact import Store
+
+INFRA = Path(__file__).parents[1] / "infra"
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "true",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "gristmill",
+}
+"""Defaults for libraries that would report home otherwise, or fall silent in Prefect's own log."""
+
+
+def home() -> Path:
+    """``GRISTMILL_HOME``, or ``mill`` in the current folder."""
+    return Path(os.environ.get("GRISTMILL_HOME") or Path.cwd() / "mill").absolute()
+
+
+def store() -> Store:
+    """The artifacts of this project."""
+    return Store(home())
+
+
+def prepare_environment() -> None:
+    """Set what is not set: no telemetry, and Prefect's own database below the home."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("PREFECT_HOME", str(home() / "prefect"))
+    os.environ.setdefault("GRISTMILL_HOME", str(home()))

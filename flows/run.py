@@ -1,0 +1,82 @@
+"""``gristmill run``: one flow in this process, with Prefect's own server for its time if none is up."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+
+from flows.ask import console, show_outcomes
+from flows.home import home, store
+from monitoring.tracking import tracking_uri
+from storage.steplog import Outcome, StepLog
+
+EPHEMERAL = {
+    "PREFECT_LOGGING_LEVEL": "ERROR",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+    "PREFECT_SERVER_UI_ENABLED": "false",
+}
+"""A server that lives as long as one flow run needs no scheduler and no pages."""
+
+log = logging.getLogger("gristmill.run")
+
+
+def run(flow: str, recipe: str) -> None:
+    """Run ``flow`` on ``recipe``, then say what each step did and where the results are."""
+    from flows.recipe import load_recipe
+
+    load_recipe(recipe)
+    started, began = datetime.now(UTC).isoformat(), time.monotonic()
+    if not _server_is_up():
+        os.environ["PREFECT_API_URL"] = ""
+        for name, value in EPHEMERAL.items():
+            os.environ.setdefault(name, value)
+    log.info("flow %s on recipe %s, below %s", flow, recipe, home())
+    answer = str(getattr(importlib.import_module(f"flows.{flow}"), flow)(recipe=recipe))
+    mine = [o for o in StepLog(store()).read() if o.at >= started and o.process == os.getpid()]
+    show_outcomes(list({o.artifact: o for o in reversed(mine)}.values())[::-1])
+    _close(flow, answer, mine, time.monotonic() - began)
+
+
+def _server_is_up() -> bool:
+    """Whether the Prefect server that the settings name answers."""
+    from prefect.settings import PREFECT_API_URL
+
+    url = PREFECT_API_URL.value()
+    if not url:
+        return False
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=3):
+            return True
+    except (urllib.error.URLError, TimeoutError):
+        log.warning("the Prefect server at %s does not answer: this flow brings its own", url)
+        return False
+
+
+def _close(flow: str, answer: str, outcomes: list[Outcome], seconds: float) -> None:
+    done = sum(o.name == "Completed" for o in outcomes)
+    say = console().print
+    say(f"\n[bold]{flow}[/] took {seconds:.1f} s: {done} steps ran, {len({o.artifact for o in outcomes}) - done} were skipped. {answer}")
+    places = [
+        (label, folder) for label, (step, name) in {
+            "chat model": ("export_model", "chat"), "base model": ("export_model", "base"), "report": ("summarize", ""),
+        }.items() if (found := store().latest(step, name)) for folder in [found.path]
+    ]  # fmt: skip
+    for label, folder in places:
+        say(f"  {label:11} {folder / 'report.html' if label == 'report' else folder}", soft_wrap=True, highlight=False)
+    say(f"  {'MLflow':11} {tracking_uri(home())}", soft_wrap=True, highlight=False)
+    program = os.path.relpath(sys.argv[0]) if sys.argv[0].startswith("/") else sys.argv[0]
+    say("Next:", highlight=False)
+    for command, purpose in (
+        ("chat", "talk to the model"), ("trace step pretrain 1", "the documents behind the first training step"),
+        ("explain", "why each step ran or was skipped"), ("up", "Prefect's and MLflow's pages in the browser"),
+    ):  # fmt: skip
+        say(f"  {program} {command:24} {purpose}", highlight=False)

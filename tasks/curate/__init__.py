@@ -1,0 +1,1 @@
+"""What is kept: language, quality, duplicates, and which documents are held out."""

@@ -1,0 +1,1 @@
+"""How good a model is: on text that it never saw, on questions, and to the eye."""

@@ -1,0 +1,1 @@
+"""Ingest: from sites, files and data sets to documents."""

@@ -1,0 +1,1 @@
+"""The decoder: its configuration, its layers, and its Hugging Face form."""

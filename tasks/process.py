@@ -1,0 +1,72 @@
+"""Child processes that never outlive their parent, and whole trees of them ended.
+
+``python -m tasks.process PARENT COMMAND…`` asks the kernel for SIGKILL on the parent's death (``prctl(2)``,
+PR_SET_PDEATHSIG, which ``execve`` keeps) and becomes the command.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import psutil
+
+PR_SET_PDEATHSIG = 1
+GRACE_SECONDS = 5.0
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when ``parent``, its parent, dies; at once if it is dead already.
+
+    Linux only, as is the rest of a multi-process run.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) was refused")
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def bound(command: Sequence[str]) -> list[str]:
+    """``command``, to be started by this process and to die with it."""
+    return [sys.executable, "-m", "tasks.process", str(os.getpid()), *command]
+
+
+def tree(pid: int) -> list[psutil.Process]:
+    """Process ``pid`` and all its descendants that live now, children first."""
+    try:
+        parent = psutil.Process(pid)
+        return [*parent.children(recursive=True), parent]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def signal_tree(pid: int, number: int) -> None:
+    """Send a signal to ``pid`` and all below it: ranks have sessions of their own, so a group misses them."""
+    for process in tree(pid):
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            continue
+
+
+def stop_tree(pid: int, first: int = signal.SIGTERM) -> None:
+    """End ``pid`` and all below it: ``first``, then SIGKILL to what is left after a grace period."""
+    processes = tree(pid)
+    signal_tree(pid, first)
+    _, left = psutil.wait_procs(processes, timeout=GRACE_SECONDS)
+    for process in left:
+        process.kill()
+
+
+def main() -> None:
+    """Become the command given after the parent's process id."""
+    die_with_parent(int(sys.argv[1]))
+    os.execvp(sys.argv[2], sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()

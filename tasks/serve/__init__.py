@@ -1,0 +1,1 @@
+"""The model at work: sampling text from it."""

@@ -1,0 +1,1 @@
+"""From text to token ids: byte-level BPE and the token store."""

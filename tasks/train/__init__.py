@@ -1,0 +1,1 @@
+"""Training: one loop, two objectives; torchrun ranks with DeepSpeed inside, started by a launcher."""
