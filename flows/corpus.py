@@ -15,10 +15,11 @@ from tasks.demo.render import render_pydoc
 from tasks.demo.server import serve
 from tasks.ingest.crawl import crawl
 from tasks.ingest.extract import ExtractConfig, extract
-from tasks.ingest.files import FilesSource, files_fingerprint, read_files
+from tasks.ingest.files import read_files
 from tasks.ingest.hub import HubSource, read_hub
-from tasks.ingest.sources import Source
+from tasks.ingest.matching import FilesSource, files_fingerprint
 from tasks.ingest.site import SiteSource
+from tasks.ingest.sources import Source
 
 FIRST_SNAPSHOT = "first"
 

@@ -12,7 +12,8 @@ from flows.sft import Tuned, make_chat
 from flows.tokens import Tokens, make_tokens
 from storage.artifact import Artifact
 from tasks.evaluate.evaluate import evaluate_model, ngram_baseline
-from tasks.evaluate.summary import Evidence, summarize
+from tasks.evaluate.summary import summarize
+
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,6 @@ def judge(mill: Mill, tokens: Tokens, base: Trained, chat: Tuned) -> Evaluated:
         for name, model in ((recipe.pretrain.name, base.model), (recipe.finetune.name, chat.trained.model))
     )
     ngrams = ngram_baseline(mill.store, config.ngrams, tokens.store, base.checkpoint)
-    evidence = Evidence(tokens.documents, tokens.store, base.checkpoint, chat.trained.checkpoint)
-    report = summarize(mill.store, evidence.as_inputs(), (before, after, ngrams))
+    runs = (base.checkpoint, chat.trained.checkpoint)
+    report = summarize(mill.store, tokens.documents, runs, (before, after), ngrams)
     return Evaluated(chat.trained.model, after, report)

@@ -15,7 +15,7 @@ from tasks.align.conversations import ConversationsConfig
 from tasks.curate.dedup import DedupConfig
 from tasks.curate.filter import FilterConfig
 from tasks.demo.render import DemoConfig
-from tasks.evaluate.evaluate import EvaluateConfig
+from tasks.evaluate.config import EvaluateConfig
 from tasks.ingest.sources import Source
 from tasks.model.config import ModelConfig
 from tasks.tokenize.bpe import TokenizerConfig

@@ -25,6 +25,7 @@ class EventLog:
             stream.write("\n" + line if torn else line)
 
     def read(self) -> list[Event]:
+        """Every event, oldest first."""
         return list(Tail(self.path).new())
 
     def _ends_torn(self) -> bool:

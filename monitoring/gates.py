@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ class Verdict:
 
 def compare(challenger: float, champion: float | None) -> Verdict:
     """Compare bits per byte, both on the same held-out documents; lower is better."""
+    if not math.isfinite(challenger):
+        return Verdict(False, f"{challenger} bits per byte: the challenger diverged")
     if champion is None:
         return Verdict(True, f"there is no champion yet; {challenger:.4f} bits per byte")
     sign = "<" if challenger < champion else "=" if challenger == champion else ">"

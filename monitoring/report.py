@@ -120,16 +120,16 @@ def render(report: Report) -> str:
 
 def _plots(report: Report) -> dict[str, str]:
     """A plot for each part of the report that has something to show."""
-    drawn = {
-        "loss": lambda: loss_curves(report.losses),
-        "speed": lambda: speed_curves(report.speeds),
-        "sources": lambda: source_bars(report.bits_per_byte),
-        "accuracy": lambda: accuracy_points(report.accuracies, report.chance),
-    }
-    filled = {
-        "loss": report.losses, "speed": report.speeds, "sources": report.bits_per_byte, "accuracy": report.accuracies,
-    }
-    return {name: draw() for name, draw in drawn.items() if filled[name]}
+    plots: dict[str, str] = {}
+    if report.losses:
+        plots["loss"] = loss_curves(report.losses)
+    if report.speeds:
+        plots["speed"] = speed_curves(report.speeds)
+    if report.bits_per_byte:
+        plots["sources"] = source_bars(report.bits_per_byte)
+    if report.accuracies:
+        plots["accuracy"] = accuracy_points(report.accuracies, report.chance)
+    return plots
 
 
 def number(value: Any) -> str:

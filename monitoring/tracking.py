@@ -25,6 +25,7 @@ log = logging.getLogger("gristmill.tracking")
 EXPERIMENT = "gristmill"
 SEND_EVERY_SECONDS = 5.0
 METRICS_PER_BATCH = 1000
+STEPS_PER_BATCH = 100
 STEP_METRICS = (
     "loss", "grad_norm", "learning_rate", "seconds",
     "data_seconds", "forward_seconds", "backward_seconds", "update_seconds",
@@ -68,6 +69,7 @@ class Tracker:
         self.client().log_artifact(self.run_id, str(path))
 
     def end(self, status: str = "FINISHED") -> None:
+        """Close the run."""
         self.client().set_terminated(self.run_id, status)
 
     def client(self) -> MlflowClient:
@@ -146,18 +148,24 @@ class _Sender:
         for event in self.tail.new():
             if event["event"] == "step":
                 self.waiting[event["step"]] = event
-            elif event["event"] == "checkpoint":
+            elif event["event"] in ("start", "checkpoint"):
                 self.committed = max(self.committed, event["step"])
         ready = [e for s, e in sorted(self.waiting.items()) if self.sent < s <= self.committed]
         try:
-            if ready:
-                self.tracker.batch([row for event in ready for row in step_metrics(event)])
-                self.sent = ready[-1]["step"]
-                self.mark.write_text(json.dumps({"step": self.sent, "run_id": self.tracker.run_id}))
+            for first in range(0, len(ready), STEPS_PER_BATCH):
+                self._send_steps(ready[first : first + STEPS_PER_BATCH])
             if status:
                 self.tracker.end(status)
         except Exception as error:  # noqa: BLE001 -- whatever the store's client raises, training goes on
             self._tell(error)
+
+    def _send_steps(self, events: list[Event]) -> None:
+        self.tracker.batch([row for event in events for row in step_metrics(event)])
+        self.sent = events[-1]["step"]
+        partial = self.mark.with_suffix(".partial")
+        partial.write_text(json.dumps({"step": self.sent}))
+        partial.rename(self.mark)
+        self.waiting = {step: event for step, event in self.waiting.items() if step > self.sent}
 
     def _tell(self, error: Exception) -> None:
         if not self.told:

@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+from duckdb.func import PythonUDFType
 
 from storage.order import I64, Order
 
@@ -23,13 +24,17 @@ DOCUMENT_VIEWS = {
 """Columns of each view over Parquet files, for a store that has none of them yet."""
 
 MACROS = """
+CREATE VIEW known_documents AS
+    SELECT id, any_value(source) AS source, any_value(url) AS url FROM documents GROUP BY id;
+
 CREATE VIEW run_shards AS
     WITH sized AS (
         SELECT r.run, r.seed, r.global_batch, r.steps, r.sequence_length + 1 AS width, s.shard, s.sidecar,
             coalesce(s.stride, r.sequence_length) AS stride,
-            greatest(0, (s.n_tokens - r.sequence_length - 1) // coalesce(s.stride, r.sequence_length) + 1) AS n_windows
+            CASE WHEN s.n_tokens <= r.sequence_length THEN 0
+                ELSE (s.n_tokens - r.sequence_length - 1) // coalesce(s.stride, r.sequence_length) + 1 END AS n_windows
         FROM runs r JOIN shards s ON s.artifact_key = r.store_key AND s.split = 'train')
-    SELECT *, (sum(n_windows) OVER (PARTITION BY run ORDER BY shard) - n_windows)::BIGINT AS first_window,
+    SELECT *, (sum(n_windows) OVER (PARTITION BY run ORDER BY sidecar) - n_windows)::BIGINT AS first_window,
         (sum(n_windows) OVER (PARTITION BY run))::BIGINT AS all_windows
     FROM sized;
 
@@ -39,7 +44,8 @@ CREATE MACRO samples_in_step(run_, step_) AS TABLE
         FROM (SELECT DISTINCT run, seed, all_windows, global_batch, steps FROM run_shards WHERE run = run_) r,
             LATERAL (SELECT unnest(range((step_ - 1) * r.global_batch, step_ * r.global_batch)) AS position)
         WHERE step_ BETWEEN 1 AND r.steps)
-    SELECT b.position, b.sample, s.shard, s.sidecar, (b.sample - s.first_window) * s.stride AS start, s.width AS n_tokens
+    SELECT b.position, b.sample, s.shard, s.sidecar, (b.sample - s.first_window) * s.stride AS start,
+        s.width AS n_tokens
     FROM batch b JOIN run_shards s
         ON s.run = b.run AND b.sample >= s.first_window AND b.sample < s.first_window + s.n_windows
     ORDER BY position;
@@ -76,14 +82,13 @@ CREATE MACRO steps_that_saw(document_) AS TABLE
 def add_lineage(db: duckdb.DuckDBPyConnection, home: Path) -> None:
     """Add the views ``documents``, ``dropped``, ``spans`` and the lineage macros to ``db``."""
     bigint = duckdb.sqltype("BIGINT")
-    db.create_function("window_at", _window_at, [bigint] * 3, bigint, type="arrow")  # type: ignore[arg-type]
-    db.create_function("position_of", _position_of, [bigint] * 4, bigint, type="arrow")  # type: ignore[arg-type]
+    db.create_function("window_at", _window_at, [bigint] * 3, bigint, type=PythonUDFType.ARROW)
+    db.create_function("position_of", _position_of, [bigint] * 4, bigint, type=PythonUDFType.ARROW)
     for view, columns in DOCUMENT_VIEWS.items():
         _view(db, view, sorted((home / "artifacts" / "documents").glob(f"*/{view}-*.parquet")), columns)
     sidecars = [Path(row[0]) for row in db.execute("SELECT sidecar FROM shards ORDER BY sidecar").fetchall()]
     _view(db, "spans_", sidecars, "document_id VARCHAR, start BIGINT, n_tokens BIGINT, filename VARCHAR")
     db.execute("CREATE VIEW spans AS SELECT document_id, start, n_tokens, filename AS sidecar FROM spans_")
-    db.execute("CREATE VIEW known_documents AS SELECT id, any_value(source) AS source, any_value(url) AS url FROM documents GROUP BY id")
     db.execute(MACROS)
 
 

@@ -8,16 +8,19 @@ large, are views over the artifacts' own Parquet files. Delete the file, and the
 from __future__ import annotations
 
 import json
+import os
 import random
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from storage.artifact import RECORD, Artifact, Store, open_artifact
+from storage.artifact import Artifact, Store
 from storage.errors import GristmillError
 from storage.lineage import add_lineage
 
@@ -32,6 +35,7 @@ CREATE TABLE IF NOT EXISTS runs (run VARCHAR PRIMARY KEY, step VARCHAR, store_ke
 """
 TABLES = ("artifacts", "inputs", "shards", "runs")
 LOCK_WAIT_SECONDS = 30.0
+LOCKED = "Could not set lock"
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,8 @@ class Manifest:
         self._catch_up()
         db = duckdb.connect()
         try:
-            copies = self._copied()
             db.execute(SCHEMA)
-            for table, rows in copies.items():
+            for table, rows in self._copied().items():
                 if rows:
                     db.executemany(f"INSERT INTO {table} VALUES ({','.join('?' * len(rows[0]))})", rows)
             add_lineage(db, self.store.home)
@@ -82,28 +85,42 @@ class Manifest:
         def copy(db: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[Any, ...]]]:
             return {table: db.execute(f"FROM {table}").fetchall() for table in TABLES}
 
-        return self._with_file(copy, read_only=True)
+        copied: dict[str, list[tuple[Any, ...]]] = self._with_file(copy, read_only=True)
+        return copied
 
     def _catch_up(self) -> None:
-        """Enter what is published but not in the file: after a crash between the two, or a rebuild."""
-        known = {r[0] for r in self._copied()["artifacts"]} if self.path.is_file() else set()
-        runs = {r[0] for r in self._copied()["runs"]} if self.path.is_file() else set()
-        published = [p.parent for p in (self.store.home / "artifacts").glob(f"*/*/{RECORD}")]
-        missing = [a for a in (open_artifact(p) for p in published) if a.key not in known]
-        records = [json.loads(p.read_text()) for p in (self.store.home / "runs").glob("*/run.json")]
+        """Enter what is published but not in the file, after a crash or a rebuild; remove what is gone."""
+        self._create()
+        entered = self._copied()
+        known, runs = ({row[0] for row in entered[table]} for table in ("artifacts", "runs"))
+        published = {artifact.key: artifact for artifact in self.store.all()}
+        new = [artifact for key, artifact in published.items() if key not in known]
+        gone = sorted(known - published.keys())
+        records = [json.loads(p.read_text()) for p in sorted((self.store.home / "runs").glob("*/run.json"))]
         new_runs = [Run(**r) for r in records if r["run"] not in runs]
-        if missing or new_runs or not self.path.is_file():
-            self._write(lambda db: _enter_all(db, missing, new_runs))
+        if new or gone or new_runs:
+            self._write(lambda db: _reconcile(db, gone, new, new_runs))
 
     def _write(self, change: Callable[[duckdb.DuckDBPyConnection], None]) -> None:
         def transaction(db: duckdb.DuckDBPyConnection) -> None:
             db.execute("BEGIN")
-            db.execute(SCHEMA)
             change(db)
             db.execute("COMMIT")
 
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._create()
         self._with_file(transaction, read_only=False)
+
+    def _create(self) -> None:
+        """Make the file with its tables if there is none; it appears whole, whoever else makes it now."""
+        if self.path.is_file():
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.path.parent, prefix="manifest-") as folder:
+            empty = Path(folder) / self.path.name
+            with duckdb.connect(str(empty)) as db:
+                db.execute(SCHEMA)
+            with suppress(FileExistsError):
+                os.link(empty, self.path)
 
     def _with_file(self, use: Callable[[duckdb.DuckDBPyConnection], Any], read_only: bool) -> Any:
         """Open the file, use it and close it; while another process holds it, try again."""
@@ -112,18 +129,23 @@ class Manifest:
             try:
                 with duckdb.connect(str(self.path), read_only=read_only) as db:
                     return use(db)
-            except duckdb.IOException as error:
-                if "lock" not in str(error):
-                    raise
+            except duckdb.Error as error:
+                if LOCKED not in str(error):
+                    raise GristmillError(
+                        f"The manifest {self.path} cannot be used ({error}).",
+                        "Remove it: the next command builds it anew from the artifacts.",
+                    ) from error
                 if time.monotonic() > deadline:
                     raise GristmillError(
-                        f"The manifest {self.path} has been held by another process for {LOCK_WAIT_SECONDS:.0f} s ({error}).",
+                        f"Another process has held {self.path} for {LOCK_WAIT_SECONDS:.0f} s ({error}).",
                         "Close the program that keeps it open; `gristmill sql` never does.",
                     ) from error
                 time.sleep(random.uniform(0.005, 0.05))
 
 
-def _enter_all(db: duckdb.DuckDBPyConnection, artifacts: list[Artifact], runs: list[Run]) -> None:
+def _reconcile(db: duckdb.DuckDBPyConnection, gone: list[str], artifacts: list[Artifact], runs: list[Run]) -> None:
+    for key in gone:
+        _remove(db, key)
     for artifact in artifacts:
         _enter(db, artifact)
     for run in runs:
@@ -134,17 +156,22 @@ def _enter_run(db: duckdb.DuckDBPyConnection, run: Run) -> None:
     db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", astuple(run))
 
 
+def _remove(db: duckdb.DuckDBPyConnection, key: str) -> None:
+    for table, column in (("artifacts", "key"), ("inputs", "key"), ("shards", "artifact_key")):
+        db.execute(f"DELETE FROM {table} WHERE {column} = ?", [key])
+
+
 def _enter(db: duckdb.DuckDBPyConnection, artifact: Artifact) -> None:
     identity = artifact.identity
-    for table, column in (("artifacts", "key"), ("inputs", "key"), ("shards", "artifact_key")):
-        db.execute(f"DELETE FROM {table} WHERE {column} = ?", [artifact.key])
+    _remove(db, artifact.key)
     db.execute(
         "INSERT INTO artifacts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [artifact.key, artifact.name, artifact.kind, identity.step, identity.label, artifact.digest,
          str(artifact.path), artifact.created_at, artifact.seconds, json.dumps(dict(artifact.statistics))],
     )  # fmt: skip
     for argument, digest in identity.inputs.items():
-        db.execute("INSERT INTO inputs VALUES (?, ?, ?, ?)", [artifact.key, argument, artifact.input_keys[argument], digest])
+        row = [artifact.key, argument, artifact.input_keys[argument], digest]
+        db.execute("INSERT INTO inputs VALUES (?, ?, ?, ?)", row)
     if artifact.kind == "tokens":
         for shard in _shards(db, artifact):
             db.execute("INSERT INTO shards VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", list(shard))

@@ -33,21 +33,24 @@ class StepLog:
         self.path = store.home / "steps.jsonl"
 
     def ran(self, artifact: Artifact, reason: str) -> Outcome:
+        """Note that ``artifact`` was made."""
         return self._add(artifact.identity, artifact.name, "Completed", reason, artifact.seconds)
 
     def skipped(self, artifact: Artifact) -> Outcome:
+        """Note that ``artifact`` was there already."""
         reason = f"same code, configuration and inputs as on {artifact.created_at[:19].replace('T', ' ')} UTC"
         return self._add(artifact.identity, artifact.name, "Skipped", reason, 0.0)
 
     def failed(self, identity: Identity, key: str, reason: str, seconds: float, error: BaseException) -> Outcome:
+        """Note that the work for ``key`` ended in ``error``."""
         why_failed = f"{reason}; stopped by {type(error).__name__}: {error}"
         return self._add(identity, short_name(identity, key), "Failed", why_failed, seconds)
 
     def read(self) -> Iterator[Outcome]:
         """Every outcome, oldest first."""
         if self.path.is_file():
-            for line in self.path.read_text().splitlines():
-                yield Outcome(**json.loads(line))
+            with self.path.open() as lines:
+                yield from (Outcome(**json.loads(line)) for line in lines)
 
     def _add(self, identity: Identity, artifact: str, name: str, reason: str, seconds: float) -> Outcome:
         now = datetime.now(UTC).isoformat()
@@ -79,7 +82,8 @@ def differences(old: Identity, new: Identity) -> Iterator[str]:
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(value, Mapping):
-        return {k: v for name, inner in value.items() for k, v in _flat(inner, f"{prefix}.{name}" if prefix else name).items()}
+        inner = [_flat(v, f"{prefix}.{name}" if prefix else name) for name, v in value.items()]
+        return {name: v for flat in inner for name, v in flat.items()}
     return {prefix: value}
 
 

@@ -129,14 +129,17 @@ class TokenShard:
 
     @property
     def name(self) -> str:
+        """``<split>-<source>-<number>``."""
         return self.path.name
 
     @property
     def split(self) -> str:
+        """``train`` or ``held_out``."""
         return self._named(1)
 
     @property
     def source(self) -> str:
+        """The source that its documents are from."""
         return self._named(2)
 
     def read(self, start: int, n: int) -> Ids:
@@ -187,6 +190,7 @@ class TokenStore:
 
     @property
     def n_tokens(self) -> int:
+        """Tokens of all shards together."""
         return sum(s.n_tokens for s in self.shards)
 
     def n_windows(self, sequence_length: int) -> int:

@@ -10,11 +10,14 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import psutil
 
 PR_SET_PDEATHSIG = 1
+BOUND = "GRISTMILL_BOUND"
+"""Environment variable with the process id of the nearest bound ancestor, for those below it to be bound in turn."""
 GRACE_SECONDS = 5.0
 
 
@@ -46,25 +49,27 @@ def tree(pid: int) -> list[psutil.Process]:
 
 def signal_tree(pid: int, number: int) -> None:
     """Send a signal to ``pid`` and all below it: ranks have sessions of their own, so a group misses them."""
-    for process in tree(pid):
-        try:
-            process.send_signal(number)
-        except psutil.NoSuchProcess:
-            continue
+    _signal(tree(pid), number)
 
 
 def stop_tree(pid: int, first: int = signal.SIGTERM) -> None:
     """End ``pid`` and all below it: ``first``, then SIGKILL to what is left after a grace period."""
     processes = tree(pid)
-    signal_tree(pid, first)
+    _signal(processes, first)
     _, left = psutil.wait_procs(processes, timeout=GRACE_SECONDS)
-    for process in left:
-        process.kill()
+    _signal(left, signal.SIGKILL)
+
+
+def _signal(processes: Iterable[psutil.Process], number: int) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 def main() -> None:
     """Become the command given after the parent's process id."""
     die_with_parent(int(sys.argv[1]))
+    os.environ[BOUND] = str(os.getpid())
     os.execvp(sys.argv[2], sys.argv[2:])
 
 

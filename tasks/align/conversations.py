@@ -64,6 +64,7 @@ class Conversation:
 
     @property
     def answer(self) -> str:
+        """What the assistant says last."""
         return self.messages[-1]["content"]
 
 

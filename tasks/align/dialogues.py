@@ -74,10 +74,15 @@ def _messages(record: Any) -> Messages | None:
         turns = _turns(record["conversations"], "from", "value")
     else:
         turns = _alpaca(record)
-    known = bool(turns) and all(isinstance(t, str) and r in ROLES for r, t in turns)
+    known = bool(turns) and all(_is_text(t) and r in ROLES for r, t in turns)
     if not known or turns[-1][0] != "assistant" or not any(r == "user" for r, _ in turns):
         return None
     return tuple({"role": role, "content": text.strip()} for role, text in turns)
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a string that UTF-8 can hold; JSON may spell half a surrogate pair."""
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def _turns(given: Any, role: str, content: str) -> list[tuple[str, Any]]:

@@ -95,4 +95,4 @@ def _question(node: Function | ast.ClassDef, name: str, is_method: bool) -> str:
         phrasings, what = CLASS_QUESTIONS, name
     else:
         phrasings, what = FUNCTION_QUESTIONS, name + signature(node, is_method)
-    return phrasings[xxhash.xxh3_64_intdigest(name) % len(phrasings)].format(what)
+    return phrasings[xxhash.xxh3_64_intdigest(name.encode()) % len(phrasings)].format(what)

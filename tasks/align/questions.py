@@ -43,4 +43,4 @@ def _item(
 
 
 def _hash(question: str, text: str) -> int:
-    return xxhash.xxh3_64_intdigest(f"{question}\0{text}")
+    return xxhash.xxh3_64_intdigest(f"{question}\0{text}".encode())

@@ -99,6 +99,7 @@ class Rule:
     applies: Callable[[str], bool]
 
     def breaks(self, value: float, config: QualityConfig) -> bool:
+        """Whether ``value`` lies outside the range that ``config`` allows."""
         low = getattr(config, self.least) if self.least else -ANY
         high = getattr(config, self.most) if self.most else ANY
         return not low <= value <= high

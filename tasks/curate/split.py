@@ -35,12 +35,7 @@ class Split:
 
 def rank(document_id: str, purpose: str = "held-out") -> int:
     """A uniform hash of the id, 0 to 2**64 - 1; another one for each purpose."""
-    return xxhash.xxh3_64_intdigest(f"{purpose}\0{document_id}")
-
-
-def is_held_out(document_id: str, permille: int) -> bool:
-    """Whether ``document_id`` is among the ``permille`` thousandths held out by its hash alone."""
-    return rank(document_id) < RANKS * permille // 1000
+    return xxhash.xxh3_64_intdigest(f"{purpose}\0{document_id}".encode())
 
 
 def split_of(documents: Iterable[tuple[str, str]], permille: int) -> Split:

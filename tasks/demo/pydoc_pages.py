@@ -101,8 +101,8 @@ def load(wanted: list[str]) -> tuple[dict[str, types.ModuleType], dict[str, str]
 
 
 def scrub(body: str) -> str:
-    """Take out what is of this machine or moment: links to files, addresses of objects."""
-    return ADDRESS.sub("", FILE_LINK.sub("", body))
+    """Take out what is of this machine or moment: links to files, the library's folder, addresses of objects."""
+    return ADDRESS.sub("", FILE_LINK.sub("", body)).replace(LIBRARY, "lib/python")
 
 
 def only_known_links(body: str, known: Collection[str]) -> str:

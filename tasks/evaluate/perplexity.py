@@ -43,7 +43,8 @@ def bits_per_byte(
     windows = [sliding(document.tokens_n, end_of_text, sequence_length) for document in documents]
     rows = [(d, row) for d, rows in enumerate(windows) for row in rows]
     scores = scorer.score([row for _, row in rows])
-    nats_d = np.bincount([d for d, _ in rows], weights=[s.nats for s in scores], minlength=len(documents))
+    nats_d = np.zeros(len(documents))
+    np.add.at(nats_d, [d for d, _ in rows], [s.nats for s in scores])
     return by_source(documents, nats_d)
 
 

@@ -83,8 +83,9 @@ class Scorer:
         nats_n = F.cross_entropy(logits_nv, targets_n, reduction="none").double()
         greedy_n = logits_nv.argmax(-1) == targets_n
         counts = wanted_bt.sum(1).tolist()
-        parts = zip(nats_n.split(counts), greedy_n.split(counts), counts, strict=True)
-        return iter([RowScore(float(nats.sum()), count, bool(greedy.all())) for nats, greedy, count in parts])
+        ends = np.cumsum(counts).tolist()
+        parts = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+        return iter([RowScore(float(nats_n[p].sum()), p.stop - p.start, bool(greedy_n[p].all())) for p in parts])
 
 
 def sliding(tokens_n: Tokens, start: int, sequence_length: int) -> Iterator[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -61,11 +62,11 @@ def _document(source: str, page: Page) -> Document | Dropped:
 
 
 def decode(body: bytes, charset: str) -> tuple[str, str]:
-    """Text of a page and the encoding used: UTF-8 if it is that, else what the server says, else a guess."""
+    """Text of a page and the encoding used: UTF-8 if it is that, else what the server says if it fits, else a guess."""
     from resiliparse.parse.encoding import bytes_to_str, detect_encoding
 
-    try:
-        return body.decode("utf-8-sig"), "utf-8"
-    except UnicodeDecodeError:
-        encoding = charset or detect_encoding(body, html5_compatible=True) or "utf-8"
+    for encoding in filter(None, ("utf-8-sig", charset)):
+        with contextlib.suppress(LookupError, UnicodeError):
+            return body.decode(encoding), encoding.removesuffix("-sig")
+    encoding = detect_encoding(body, html5_compatible=True) or "utf-8"
     return bytes_to_str(body, encoding, errors="replace"), encoding

@@ -24,7 +24,7 @@ ROWS_PER_BATCH = 1_000
 DAMAGED = (OSError, EOFError, lzma.LZMAError, zlib.error)
 
 
-@step(kind="documents", libraries=("resiliparse", "pyarrow", "zstandard"))
+@step(kind="documents", libraries=("resiliparse", "pyarrow"))
 def read_files(work: Work, source: FilesSource, fingerprint: str) -> dict[str, Any]:
     """Read the matched files as documents, in the order of their URLs.
 
@@ -48,7 +48,6 @@ def _results(work: Work, source: FilesSource, files: list[Found]) -> Iterator[Do
 def read_file(file: Found, source: FilesSource) -> Iterator[Document | Dropped]:
     """The documents of one file: one, or one a row of JSONL and Parquet (URL with ``#row``, from 0)."""
     import pyarrow as pa
-    import zstandard
 
     shape = shape_of(file.path)
     try:
@@ -59,7 +58,7 @@ def read_file(file: Found, source: FilesSource) -> Iterator[Document | Dropped]:
             yield _whole(file, data, shape, source)
     except TooLargeError as error:
         yield drop(source.name, file.url, "ingest", "too large", str(error))
-    except (*DAMAGED, zstandard.ZstdError, pa.ArrowInvalid) as error:
+    except (*DAMAGED, pa.ArrowInvalid) as error:
         yield drop(source.name, file.url, "ingest", "damaged", type(error).__name__)
 
 

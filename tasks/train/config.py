@@ -13,6 +13,8 @@ from storage.errors import require
 from tasks.model.config import ModelConfig
 from tasks.train.schedule import Schedule
 
+POSITIVE = ("sequence_length", "global_batch", "micro_batch", "checkpoint_every", "keep_checkpoints", "log_every")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -26,13 +28,15 @@ class TrainConfig:
         ranks: processes, one a device; 0 means one a GPU, or 2 on a machine without.
         threads_per_rank: CPU threads a rank; 0 means the cores divided by the ranks.
         schedule: learning rate by step, and with it the number of steps.
+        optimizer: ``muon`` (matrices inside the layers; AdamW for the rest) or ``adamw``.
+        momentum: Muon's.
         weight_decay: decoupled, on matrices only.
         beta1: decay of AdamW's first moment.
         beta2: decay of its second.
         clip_norm: largest norm of the global gradient.
-        zero_stage: DeepSpeed ZeRO stage, 0 to 3.
+        zero_stage: DeepSpeed ZeRO stage, 0 to 3; Muon needs whole matrices, and so 0.
         compile: whether ``torch.compile`` is used.
-        precision: of the weights in forward and backward; the optimizer's own copy is float32.
+        precision: of the matrix products in forward and backward; weights and optimizer are float32.
         checkpoint_every: steps between checkpoints.
         keep_checkpoints: how many of the newest are kept.
         log_every: steps between lines of the event log.
@@ -46,11 +50,13 @@ class TrainConfig:
     ranks: int = 0
     threads_per_rank: int = 0
     schedule: Schedule = field(default_factory=Schedule)
+    optimizer: Literal["muon", "adamw"] = "muon"
+    momentum: float = 0.95
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.95
     clip_norm: float = 1.0
-    zero_stage: int = 1
+    zero_stage: int = 0
     compile: bool = True
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     checkpoint_every: int = 100
@@ -59,11 +65,14 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for key in ("sequence_length", "global_batch", "micro_batch", "checkpoint_every", "keep_checkpoints", "log_every"):
+        for key in POSITIVE:
             require(getattr(self, key) >= 1, key, getattr(self, key), "an integer of at least 1")
         for key in ("ranks", "threads_per_rank", "seed"):
             require(getattr(self, key) >= 0, key, getattr(self, key), "an integer of at least 0")
         require(0 <= self.zero_stage <= 3, "zero_stage", self.zero_stage, "0, 1, 2 or 3")
+        whole = self.optimizer == "adamw" or self.zero_stage == 0
+        require(whole, "zero_stage", self.zero_stage, 'above 0 only with optimizer = "adamw"')
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "at least 0 and below 1")
         require(self.clip_norm > 0, "clip_norm", self.clip_norm, "above 0")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
         require(
@@ -97,10 +106,12 @@ class Job:
     train: TrainConfig
 
     def save(self, path: Path) -> None:
+        """Write the job as JSON."""
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     @staticmethod
     def load(path: Path) -> Job:
+        """Read what :meth:`save` wrote."""
         given: dict[str, Any] = json.loads(path.read_text())
         given["model"] = ModelConfig(**given["model"])
         schedule = Schedule(**given["train"].pop("schedule"))

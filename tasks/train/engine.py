@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tasks.model.decoder import Decoder
 from tasks.train.config import TrainConfig
-from tasks.train.optimizer import adamw
+from tasks.train.optimizer import optimizer
 
 STATE_TAG = "state"
 SHM_OP = "deepspeed_shm_comm"
@@ -34,16 +34,21 @@ class StepResult:
 
 
 class SummedLoss(nn.Module):
-    """The decoder with its loss: the sum of the labels' negative log-likelihoods, in float32."""
+    """The decoder with its loss, the sum of the labels' negative log-likelihoods in float32.
 
-    def __init__(self, decoder: Decoder, compiled: bool) -> None:
+    The weights are float32; with the precision ``bfloat16``, matrix products round to that (autocast).
+    """
+
+    def __init__(self, decoder: Decoder, config: TrainConfig) -> None:
         super().__init__()
         self.decoder = decoder
-        self._loss = torch.compile(decoder.loss, dynamic=False) if compiled else decoder.loss
+        self._reduced = config.precision == "bfloat16"
+        self._loss = torch.compile(decoder.loss, dynamic=False) if config.compile else decoder.loss
 
     def forward(self, tokens_bt: Tensor, labels_bt: Tensor) -> Tensor:
         """Scalar loss of tokens and labels [batch, time]."""
-        summed: Tensor = self._loss(tokens_bt, labels_bt)
+        with torch.autocast(tokens_bt.device.type, torch.bfloat16, enabled=self._reduced):
+            summed: Tensor = self._loss(tokens_bt, labels_bt)
         return summed
 
 
@@ -59,14 +64,16 @@ class Engine:
     def __init__(self, decoder: Decoder, config: TrainConfig, device: torch.device) -> None:
         self.config, self.device = config, device
         self.world = dist.get_world_size()
-        module = SummedLoss(decoder, config.compile)
+        module = SummedLoss(decoder, config)
         # For inference alone, and its build leaves a lock that hangs later runs if it is killed.
         deepspeed.ops.__compatible_ops__[SHM_OP] = False
         self._engine, *_ = deepspeed.initialize(
-            model=module, optimizer=adamw(module, config), config=deepspeed_config(config, self.world)
+            model=module, optimizer=optimizer(module, config), config=deepspeed_config(config, self.world)
         )
 
-    def train_step(self, micro_batches: Iterable[tuple[Tensor, Tensor]], labels: int, learning_rate: float) -> StepResult:
+    def train_step(
+        self, micro_batches: Iterable[tuple[Tensor, Tensor]], labels: int, learning_rate: float
+    ) -> StepResult:
         """Accumulate over ``micro_batches`` (tokens, labels [batch, time]) and update once.
 
         Args:
@@ -111,7 +118,7 @@ class Engine:
         return {name: self._full(p).cpu().contiguous() for name, p in self._engine.module.decoder.named_parameters()}
 
     def _full(self, parameter: nn.Parameter) -> Tensor:
-        if self.config.precision == "float32" and self.config.zero_stage == 0:
+        if self.config.zero_stage == 0:
             return parameter.detach()
         full: Tensor = safe_get_full_fp32_param(parameter)
         return full
@@ -124,7 +131,6 @@ def deepspeed_config(config: TrainConfig, world: int) -> dict[str, Any]:
         "train_micro_batch_size_per_gpu": config.micro_batch,
         "gradient_accumulation_steps": config.global_batch // (config.micro_batch * world),
         "gradient_clipping": config.clip_norm,
-        "bf16": {"enabled": config.precision == "bfloat16"},
         "zero_optimization": {"stage": config.zero_stage, "overlap_comm": False, "contiguous_gradients": True},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,

@@ -60,8 +60,8 @@ class Torchrun:
         (folder / "result.json").unlink(missing_ok=True)
         job.save(folder / "job.json")
         command = [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={job.train.ranks}", "--max-restarts=0",
-            "-m", "tasks.train.worker", str(folder / "job.json"),
+            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={job.train.ranks}",
+            "--max-restarts=0", "-m", "tasks.train.worker", str(folder / "job.json"),
         ]  # fmt: skip
         with (folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(
@@ -118,6 +118,7 @@ def environment(job: Job, cache: Path) -> dict[str, str]:
 
 
 def tail(path: Path) -> str:
+    """The last lines of a log."""
     lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
     return "\n".join(lines[-LOG_TAIL_LINES:])
 

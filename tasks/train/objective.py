@@ -37,11 +37,13 @@ class Windows:
         self.order = Order(seed, self.store.n_windows(sequence_length))
 
     def read(self, positions: I64) -> tuple[I64, I64]:
+        """Each window without its last token, and without its first."""
         windows = [self.store.window(int(w), self.length) for w in self.order.windows(positions)]
         stacked = np.stack(windows)
         return stacked[:, :-1], stacked[:, 1:]
 
     def labelled(self, positions: I64) -> int:
+        """All of them."""
         return positions.size * self.length
 
 
@@ -53,10 +55,12 @@ class Conversations:
         self.order = Order(seed, len(self.rows))
 
     def read(self, positions: I64) -> tuple[I64, I64]:
+        """Each row's tokens without the last, and its labels without the first."""
         rows = self.rows[self.order.windows(positions)].astype(np.int64)
         return rows[:, 0, :-1], rows[:, 1, 1:]
 
     def labelled(self, positions: I64) -> int:
+        """Those of the responses."""
         return int((self.rows[self.order.windows(positions)][:, 1, 1:] != IGNORED).sum())
 
 

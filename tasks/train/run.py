@@ -41,7 +41,9 @@ def run_folder(home: Path, run: str) -> Path:
     return home / "runs" / run
 
 
-def _job(work: Work, objective: Any, model: ModelConfig, train: TrainConfig, tokens: Artifact, base: Artifact | None) -> Job:
+def _job(
+    work: Work, objective: Any, model: ModelConfig, train: TrainConfig, tokens: Artifact, base: Artifact | None
+) -> Job:
     folder = run_folder(work.store.home, work.name)
     folder.mkdir(parents=True, exist_ok=True)
     weights = str(base.path) if base else ""
@@ -66,8 +68,8 @@ def run_job(work: Work, job: Job, tokens: Artifact) -> Mapping[str, Any]:
     shutil.copy(folder / "model.safetensors", work.out)
     return {
         "model": asdict(job.model), "steps": train.schedule.steps, "final_loss": steps[-1]["loss"],
-        "tokens": sum(e["tokens"] for e in steps) * train.log_every, "parameters": job.model.n_parameters(),
-        "ranks": train.ranks,
+        "tokens": train.schedule.steps * train.global_batch * train.sequence_length,
+        "parameters": job.model.n_parameters(), "ranks": train.ranks,
     }
 
 

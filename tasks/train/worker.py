@@ -11,12 +11,12 @@ import os
 import sys
 from pathlib import Path
 
-from tasks.process import die_with_parent
+from tasks.process import BOUND, die_with_parent
 
 
 def main() -> None:
     """Train the job named on the command line, as the rank that torchrun says this is."""
-    die_with_parent(os.getppid())
+    die_with_parent(int(os.environ[BOUND]))
     os.environ["LOCAL_SIZE"] = os.environ["LOCAL_WORLD_SIZE"]
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     from tasks.train.config import Job

@@ -7,6 +7,7 @@ from lm_eval.api.instance import Instance
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from storage.errors import GristmillError
+from tasks.align.batches import IGNORED, encode_conversation
 from tasks.evaluate.harness import HarnessModel, Question, multiple_choice
 from tasks.evaluate.scoring import Scorer
 from tasks.model.config import ModelConfig
@@ -100,6 +101,15 @@ def test_markers_inside_a_question_are_plain_text(model: HarnessModel) -> None:
     assert ids == chat_tokens(TOKENIZER, [{"role": "user", "content": hostile}])
     assert ids.count(TOKENIZER.token_to_id("<|im_end|>")) == 1
     assert TOKENIZER.token_to_id("<|im_start|>") not in model.tok_encode("plain <|im_start|>")
+
+
+def test_a_question_and_an_answer_are_encoded_as_in_training(model: HarnessModel) -> None:
+    question, answer = "What does f do?\nTell me.", "It *adds*."
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    tokens, labels = encode_conversation(messages, TOKENIZER)
+    context, continuation = model._encode_pair(chat(question), answer)
+    assert tokens[: len(context) + len(continuation)] == context + continuation
+    assert [label for label in labels if label != IGNORED][:-1] == continuation
 
 
 def test_accuracies_equal_direct_computation(model: HarnessModel) -> None:

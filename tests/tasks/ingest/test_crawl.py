@@ -5,14 +5,16 @@ import sys
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from storage.artifact import Store
+from storage.artifact import Artifact, Store
 from storage.errors import ConfigError, GristmillError
 from tasks.ingest.crawl import crawl
 from tasks.ingest.fetch import is_public
@@ -20,37 +22,39 @@ from tasks.ingest.pages import Page, read_pages, write_pages
 from tasks.ingest.site import SiteSource
 
 HTML = "text/html; charset=utf-8"
+Answer = tuple[int, dict[str, str], bytes]
 
 
-def page(*links, text="words"):
+def page(*links: str, text: str = "words") -> Answer:
     return 200, {"Content-Type": HTML}, (text + "".join(f'<a href="{link}">x</a>' for link in links)).encode()
 
 
 class Site:
     """A web site in memory: path → answer or a function of the path; remembers each request."""
 
-    def __init__(self, answers):
+    def __init__(self, answers: dict[str, Any]) -> None:
         self.answers, self.requests, self.times, self.pause = answers, [], [], 0.0
         self.agents = set()
 
-    def answer(self, path):
-        found = self.answers.get(path) or next((v for k, v in self.answers.items() if callable(v) and path.startswith(k)), None)
+    def answer(self, path: str) -> Answer:
+        makers = (value for prefix, value in self.answers.items() if callable(value) and path.startswith(prefix))
+        found = self.answers.get(path) or next(makers, None)
         return found(path) if callable(found) else found or (404, {"Content-Type": HTML}, b"")
 
     @property
-    def count(self):
+    def count(self) -> Counter[str]:
         return Counter(self.requests)
 
 
 @contextmanager
-def served(answers):
+def served(answers: dict[str, Any]) -> Iterator[Site]:
     site = Site(answers)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
-        def do_GET(self):  # noqa: N802
+        def do_GET(self) -> None:
             site.requests.append(self.path)
             site.times.append(time.monotonic())
             site.agents.add(self.headers["User-Agent"])
@@ -62,14 +66,12 @@ def served(answers):
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *args):
+        def log_message(self, *args: object) -> None:
             pass
 
-        def handle(self):
-            try:
+        def handle(self) -> None:
+            with suppress(ConnectionError):
                 super().handle()
-            except ConnectionError:
-                pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -84,13 +86,13 @@ def served(answers):
         thread.join()
 
 
-def source(site, **changes):
+def source(site: Site, **changes: Any) -> SiteSource:
     values = {"name": "s", "start": (site.url + "/",), "delay_seconds": 0.0, "allow_private_addresses": True,
               "retries": 0, "timeout_seconds": 5.0, **changes}  # fmt: skip
     return SiteSource(**values)
 
 
-def outcome(artifact, site):
+def outcome(artifact: Artifact, site: Site) -> tuple[list[str], dict[str, str]]:
     """Paths of the pages, and path → reason of what was not fetched."""
     skipped = pq.read_table(artifact.path / "skipped.parquet").to_pylist()
     return [p.url.removeprefix(site.url) for p in read_pages(artifact.path)], {
@@ -98,7 +100,7 @@ def outcome(artifact, site):
     }
 
 
-def test_every_url_is_a_page_or_has_a_reason(tmp_path):
+def test_every_url_is_a_page_or_has_a_reason(tmp_path: Path) -> None:
     answers = {
         "/robots.txt": (200, {"Content-Type": "text/plain"}, b"User-agent: gristmill\nDisallow: /secret/\n"),
         "/": page("/a", "/a#x", "./a", "/secret/x", "/gone", "/broken", "/moved", "/loop1", "/img", "/big",
@@ -130,14 +132,14 @@ def test_every_url_is_a_page_or_has_a_reason(tmp_path):
     assert site.agents == {"gristmill/0.1"}
 
 
-def test_a_trap_ends_at_the_depth_limit(tmp_path):
+def test_a_trap_ends_at_the_depth_limit(tmp_path: Path) -> None:
     with served({"/": page("/t/1"), "/t/": lambda path: page(f"/t/{int(path[3:]) + 1}")}) as site:
         pages, skipped = outcome(crawl(Store(tmp_path), source(site, max_depth=4), "first"), site)
     assert len(pages) == 5
     assert skipped == {"/t/5": "depth"}
 
 
-def test_an_endless_chain_of_redirects_ends(tmp_path):
+def test_an_endless_chain_of_redirects_ends(tmp_path: Path) -> None:
     chain = {"/r/": lambda path: (302, {"Location": f"/r/{int(path[3:]) + 1}"}, b"")}
     with served({"/": page("/r/1"), **chain}) as site:
         pages, _ = outcome(crawl(Store(tmp_path), source(site), "first"), site)
@@ -145,7 +147,7 @@ def test_an_endless_chain_of_redirects_ends(tmp_path):
     assert len(site.requests) < 10
 
 
-def test_limits_choose_the_same_pages_whatever_the_order_of_answers(tmp_path):
+def test_limits_choose_the_same_pages_whatever_the_order_of_answers(tmp_path: Path) -> None:
     answers = {"/": page(*(f"/p/{i}" for i in range(40))), "/p/": lambda path: page(text=path * 10)}
     chosen = set()
     with served(answers) as site:
@@ -159,7 +161,7 @@ def test_limits_choose_the_same_pages_whatever_the_order_of_answers(tmp_path):
     assert 0 < small.statistics["bytes"] <= 1_500
 
 
-def test_the_longer_of_both_delays_is_kept(tmp_path):
+def test_the_longer_of_both_delays_is_kept(tmp_path: Path) -> None:
     robots = (200, {}, b"User-agent: *\nCrawl-delay: 0.2\n")
     with served({"/robots.txt": robots, "/": page("/a", "/b"), "/a": page(), "/b": page()}) as site:
         crawl(Store(tmp_path), source(site, delay_seconds=0.05), "first")
@@ -176,14 +178,14 @@ def test_the_longer_of_both_delays_is_kept(tmp_path):
         ((200, {}, b"User-agent: *\nCrawl-delay: 86400\n"), "asks for 86400 s"),
     ],
 )
-def test_robots_that_stop_the_crawl(tmp_path, robots, message):
+def test_robots_that_stop_the_crawl(tmp_path: Path, robots: Any, message: str) -> None:
     with served({"/robots.txt": robots, "/": page()}) as site, pytest.raises(GristmillError, match=message) as error:
         crawl(Store(tmp_path), source(site), "first")
     assert site.url in str(error.value)
     assert "/" not in site.count
 
 
-def test_unreachable_site_then_reachable(tmp_path):
+def test_unreachable_site_then_reachable(tmp_path: Path) -> None:
     with served({"/": page()}) as site:
         gone = source(site)
     with pytest.raises(GristmillError, match="Nothing could be fetched"):
@@ -193,7 +195,7 @@ def test_unreachable_site_then_reachable(tmp_path):
         assert crawl(Store(tmp_path), source(site), "first").statistics["pages"] == 1
 
 
-def test_failures_are_tried_again(tmp_path):
+def test_failures_are_tried_again(tmp_path: Path) -> None:
     answers = {"/": lambda path: (503, {"Retry-After": "0"}, b"") if site.count["/"] < 3 else page()}
     answers["/robots.txt"] = (404, {}, b"")
     with served(answers) as site:
@@ -201,18 +203,19 @@ def test_failures_are_tried_again(tmp_path):
     assert site.count["/"] == 3
 
 
-def test_private_addresses_are_refused(tmp_path):
+def test_private_addresses_are_refused(tmp_path: Path) -> None:
     with served({"/": page()}) as site:
         for host in ("127.0.0.1", "localhost", "2130706433"):
             start = site.url.replace("127.0.0.1", host) + "/"
             with pytest.raises(GristmillError):
                 crawl(Store(tmp_path), source(site, start=(start,), allow_private_addresses=False), "first")
     assert not site.requests
-    assert [is_public(ip) for ip in ("10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1", "fe80::1%eth0")] == [False] * 5
+    private = ("10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1", "fe80::1%eth0")
+    assert not any(map(is_public, private))
     assert is_public("93.184.216.34")
 
 
-def test_an_unchanged_site_gives_the_same_artifact(tmp_path):
+def test_an_unchanged_site_gives_the_same_artifact(tmp_path: Path) -> None:
     answers = {"/": page("/a"), "/a": page(text="one")}
     with served(answers) as site:
         first, again = (crawl(Store(tmp_path), source(site), snapshot) for snapshot in ("first", "second"))
@@ -235,7 +238,7 @@ crawl(Store(Path(sys.argv[1])), SiteSource(name="s", start=(sys.argv[2],), delay
 """
 
 
-def test_a_killed_crawl_goes_on_where_it_was(tmp_path):
+def test_a_killed_crawl_goes_on_where_it_was(tmp_path: Path) -> None:
     answers = {"/": page(*(f"/p/{i}" for i in range(60))), "/p/": lambda path: page(text=path)}
     with served(answers) as site:
         site.pause = 0.03
@@ -254,18 +257,20 @@ def test_a_killed_crawl_goes_on_where_it_was(tmp_path):
     assert site.count["/"] == site.count["/robots.txt"] == 1
 
 
-def test_pages_survive_the_round_trip_over_several_shards(tmp_path, monkeypatch):
+def test_pages_survive_the_round_trip_over_several_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.ingest.pages.SHARD_BYTES", 20)
     monkeypatch.setattr("tasks.ingest.pages.GROUP_BYTES", 10)
-    pages = [Page(f"http://h/{i}", "2026-01-02T03:04:05+00:00", 200, "text/html", "", "", "", b"12345") for i in range(9)]
+    moment = "2026-01-02T03:04:05+00:00"
+    pages = [Page(f"http://h/{i}", moment, 200, "text/html", "", "", "", b"12345") for i in range(9)]
     assert write_pages(tmp_path, iter(pages)) == (9, 45)
     assert list(read_pages(tmp_path)) == pages
     assert len(list(tmp_path.glob("pages-*.parquet"))) == 3
 
 
 @pytest.mark.parametrize(
-    "changes", [{"start": ()}, {"start": ("ftp://h/",)}, {"max_pages": 0}, {"delay_seconds": -1.0}, {"user_agent": "a\nb"}]
+    "changes",
+    [{"start": ()}, {"start": ("ftp://h/",)}, {"max_pages": 0}, {"delay_seconds": -1.0}, {"user_agent": "a\nb"}],
 )
-def test_impossible_values_are_refused(changes):
+def test_impossible_values_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         SiteSource(**{"name": "s", "start": ("http://h/",), **changes})

@@ -19,28 +19,28 @@ from tasks.ingest.urls import canonical
         ("http://example.com./", "http://example.com/"),
     ],
 )
-def test_one_spelling(url, expected):
+def test_one_spelling(url: str, expected: str) -> None:
     assert canonical(url) == expected
 
 
 @pytest.mark.parametrize("url", ["mailto:a@b", "javascript:x", "http://", "http://u:p@h/", "http://h:99999/", "ftp://h/",
                                  "http://a b/", "http://h/" + "x" * 2000, "file:///etc/passwd"])  # fmt: skip
-def test_what_cannot_be_crawled(url):
+def test_what_cannot_be_crawled(url: str) -> None:
     assert canonical(url) is None
 
 
-def test_relative_links():
+def test_relative_links() -> None:
     assert canonical("../c?d#e", "http://h/a/b/x.html") == "http://h/a/c?d"
 
 
 @given(st.text(max_size=30), st.text(max_size=30), st.sampled_from(["h", "H.example:80", "[::1]:8080", "ü.example"]))
-def test_idempotent(path, query, host):
+def test_idempotent(path: str, query: str, host: str) -> None:
     once = canonical(f"http://{host}/{path}?{query}")
     assert once is None or canonical(once) == once
 
 
 @given(st.text(alphabet="ab%./?&41e#:@é", max_size=40))
-def test_idempotent_on_awkward_characters(tail):
+def test_idempotent_on_awkward_characters(tail: str) -> None:
     once = canonical("http://h/" + tail)
     assert once is not None
     assert canonical(once) == once
