@@ -27,17 +27,24 @@ def explain(step: str, every_time: bool) -> None:
     if not outcomes:
         raise GristmillError(f"No step {step!r} has run below {store().home}.", "Start with `gristmill run`.")
     latest = outcomes if every_time else list({(o.step, o.label): o for o in outcomes}.values())
-    show_outcomes(latest)
+    show_outcomes(latest, most=100 if step else 3)
 
 
-def show_outcomes(outcomes: list[Outcome]) -> None:
-    """A table of steps: what became of each, how long it took, and why."""
+def brief(reason: str, most: int) -> str:
+    """The first ``most`` of the reasons, and how many more there are."""
+    reasons = reason.split("; ")
+    more = len(reasons) - most
+    return "\n".join(reasons[:most] + [f"and {more} more: `gristmill explain STEP` lists them"] * (more > 0))
+
+
+def show_outcomes(outcomes: list[Outcome], most: int = 3) -> None:
+    """A table of steps: what became of each, how long it took, and why, by at most ``most`` reasons."""
     table = Table("step", "for", "outcome", "seconds", "why", "when (UTC)", box=None, header_style="bold", padding=(0, 2, 0, 0))
     table.columns[3].justify = "right"
     table.columns[4].overflow = "fold"
     for o in outcomes:
         style, seconds = STYLES[o.name], f"{o.seconds:.1f}" if o.seconds else ""
-        table.add_row(o.step, o.label, f"[{style}]{o.name.lower()}[/]", seconds, o.reason, o.at[:19].replace("T", " "))
+        table.add_row(o.step, o.label, f"[{style}]{o.name.lower()}[/]", seconds, brief(o.reason, most), o.at[:19].replace("T", " "))
     console(table).print(table)
 
 

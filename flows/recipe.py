@@ -59,7 +59,7 @@ class Recipe:
         names = [s.name for s in self.sources]
         require(bool(names), "sources", names, "at least one [[sources]] table")
         require(len(set(names)) == len(names), "sources", names, "tables with different names")
-        for stage in ("pretrain", "finetune"):
+        for stage in ("pretrain", "finetune", "evaluate"):
             length = getattr(self, stage).sequence_length
             allowed = f"at most model.max_position ({self.model.max_position})"
             require(length <= self.model.max_position, f"{stage}.sequence_length", length, allowed)

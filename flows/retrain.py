@@ -11,9 +11,9 @@ from prefect.runtime import flow_run
 from flows.corpus import make_corpus
 from flows.evaluate import Evaluated, make_evaluation
 from flows.mill import Mill, open_mill
+from flows.sft import make_conversations
 from monitoring.gates import Champion, Registry, compare
 from storage.artifact import Artifact
-from tasks.align.conversations import build_conversations
 from tasks.evaluate.evaluate import evaluate_model
 from tasks.tokenize.encode import encode
 
@@ -56,5 +56,5 @@ def _evaluate_again(mill: Mill, model: Artifact) -> Artifact:
     recipe, artifacts = mill.recipe, {a.key: a for a in mill.store.all()}
     documents = make_corpus(mill)
     store = encode(mill.store, recipe.encode, documents, artifacts[model.input_keys["tokenizer"]])
-    conversations = build_conversations(mill.store, recipe.conversations, documents)
+    conversations = make_conversations(mill, documents)
     return evaluate_model(mill.store, replace(recipe.evaluate, name="champion"), model, store, conversations)

@@ -17,7 +17,6 @@ from monitoring.tracking import tracking_uri
 from storage.steplog import Outcome, StepLog
 
 EPHEMERAL = {
-    "PREFECT_LOGGING_LEVEL": "ERROR",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
@@ -34,6 +33,8 @@ def run(flow: str, recipe: str) -> None:
     from flows.recipe import load_recipe
 
     load_recipe(recipe)
+    home().mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     started, began = datetime.now(UTC).isoformat(), time.monotonic()
     if not _server_is_up():
         os.environ["PREFECT_API_URL"] = ""
@@ -42,8 +43,17 @@ def run(flow: str, recipe: str) -> None:
     log.info("flow %s on recipe %s, below %s", flow, recipe, home())
     answer = str(getattr(importlib.import_module(f"flows.{flow}"), flow)(recipe=recipe))
     mine = [o for o in StepLog(store()).read() if o.at >= started and o.process == os.getpid()]
-    show_outcomes(list({o.artifact: o for o in reversed(mine)}.values())[::-1])
+    show_outcomes(once_each(mine))
     _close(flow, answer, mine, time.monotonic() - began)
+
+
+def once_each(outcomes: list[Outcome]) -> list[Outcome]:
+    """One outcome an artifact, in the order of the first; a step that ran and was asked for again did run."""
+    found: dict[str, Outcome] = {}
+    for outcome in outcomes:
+        if outcome.artifact not in found or outcome.name != "Skipped":
+            found[outcome.artifact] = outcome
+    return list(found.values())
 
 
 def _server_is_up() -> bool:
@@ -73,7 +83,7 @@ def _close(flow: str, answer: str, outcomes: list[Outcome], seconds: float) -> N
     for label, folder in places:
         say(f"  {label:11} {folder / 'report.html' if label == 'report' else folder}", soft_wrap=True, highlight=False)
     say(f"  {'MLflow':11} {tracking_uri(home())}", soft_wrap=True, highlight=False)
-    program = os.path.relpath(sys.argv[0]) if sys.argv[0].startswith("/") else sys.argv[0]
+    program = sys.argv[0] if os.path.dirname(sys.argv[0]) else "gristmill"
     say("Next:", highlight=False)
     for command, purpose in (
         ("chat", "talk to the model"), ("trace step pretrain 1", "the documents behind the first training step"),

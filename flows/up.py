@@ -106,13 +106,14 @@ def mlflow_command(port: int) -> list[str]:
 
 
 def deploy() -> None:
-    """Create the work pool and the deployments of ``infra/prefect.yaml``."""
-    prefect = [sys.executable, "-m", "prefect", "--no-prompt"]
+    """Create the work pool and the deployments of ``infra/prefect.yaml``, which run in the project's root."""
+    prefect, root = [sys.executable, "-m", "prefect", "--no-prompt"], INFRA.parent
+    env = os.environ | {"PWD": str(root)}
     for command in (
         ["work-pool", "create", POOL, "--type", "process", "--overwrite"],
         ["deploy", "--all", "--prefect-file", str(INFRA / "prefect.yaml")],
     ):
-        done = subprocess.run([*prefect, *command], cwd=INFRA.parent, capture_output=True, text=True, check=False)
+        done = subprocess.run([*prefect, *command], cwd=root, env=env, capture_output=True, text=True, check=False)
         if done.returncode:
             raise GristmillError(f"prefect {' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}", "")
 

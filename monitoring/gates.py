@@ -61,7 +61,7 @@ class Registry:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
             return None
-        return Champion(version.version, version.tags["model_key"], float(version.tags["bits_per_byte"]))
+        return Champion(str(version.version), version.tags["model_key"], float(version.tags["bits_per_byte"]))
 
     def promote(self, source: Path, tags: Mapping[str, str]) -> str:
         """Register the model folder ``source`` as a new version, a pointer and no copy, and give it the alias."""

@@ -17,6 +17,11 @@ from pathlib import Path
 
 PACKAGES = ("flows", "tasks", "storage", "monitoring")
 LOGGERS = {"log", "logger"}
+WATCHERS = {
+    "monitoring.events", "monitoring.progress", "monitoring.tracking", "storage.lease", "storage.lineage",
+    "storage.manifest", "storage.steplog", "tasks.process", "tasks.step",
+}  # fmt: skip
+"""Modules that watch, index or guard the work and shape none of its output: they do not count."""
 
 Reference = tuple[str, str]
 """(module, name); the name is "" for a module as a whole."""
@@ -43,7 +48,7 @@ def code_hashes(*entries: str) -> dict[str, str]:
     seen: dict[str, str] = {}
     while waiting:
         module, name = waiting.pop()
-        if f"{module}:{name}" in seen:
+        if f"{module}:{name}" in seen or module in WATCHERS:
             continue
         nodes = _definition(module, name)
         seen[f"{module}:{name}"] = hashlib.sha256("\n".join(map(ast.unparse, nodes)).encode()).hexdigest()[:16]
@@ -79,10 +84,24 @@ def _parse(module: str) -> Module:
 
 
 def _source(module: str) -> str:
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
+    path = _path(module)
+    if path is None:
         raise LookupError(f"no source file for module {module}")
-    return Path(spec.origin).read_text()
+    return path.read_text()
+
+
+@cache
+def _path(module: str) -> Path | None:
+    """The file of a module of this project, found below its top package without importing anything."""
+    package, *parts = module.split(".")
+    spec = importlib.util.find_spec(package)
+    folders = spec.submodule_search_locations if spec else None
+    for folder in folders or []:
+        place = Path(folder, *parts)
+        for file in (place / "__init__.py", place.with_suffix(".py")):
+            if file.is_file():
+                return file
+    return None
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -120,17 +139,8 @@ def _imported(node: ast.AST) -> dict[str, Reference]:
 
 def _resolve(module: str, name: str) -> Reference:
     """``from module import name``: a definition of the module, or a module below it."""
-    if importlib.util.find_spec(module) is not None and not _is_module(f"{module}.{name}"):
-        return module, name
-    return f"{module}.{name}", ""
-
-
-@cache
-def _is_module(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+    below = f"{module}.{name}"
+    return (below, "") if _path(below) else (module, name)
 
 
 def _is_ours(module: str) -> bool:

@@ -223,7 +223,8 @@ def _in_prefect(
     """
     from prefect import task
     from prefect.cache_policies import NO_CACHE
-    from prefect.states import Completed, State
+    from prefect.client.schemas.objects import State
+    from prefect.states import Completed
 
     made: list[Artifact] = []
     label = "-".join(filter(None, (identity.step, identity.label)))
@@ -233,7 +234,7 @@ def _in_prefect(
         made.append(artifact)
         return Completed(name=outcome.name, message=outcome.reason, data=artifact.name)
 
-    runner = task(run, name=identity.step, task_run_name=label, cache_policy=NO_CACHE, persist_result=False)
+    runner = task(name=identity.step, task_run_name=label, cache_policy=NO_CACHE, persist_result=False)(run)
     upstream = [store.notes[a.key] for a in inputs if a.key in store.notes]
     state = runner(identity.key[:12], [a.name for a in inputs], wait_for=upstream, return_state=True)
     if not made:

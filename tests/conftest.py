@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copy
@@ -17,7 +18,9 @@ def tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Pat
     made = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        connect(made).search_experiments()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            connect(made).search_experiments()
 
     def give(home: Path) -> None:
         home.mkdir(parents=True, exist_ok=True)

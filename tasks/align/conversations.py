@@ -27,18 +27,15 @@ class ConversationsConfig:
 
     Attributes:
         path: a JSON or JSONL file of conversations; "" makes them from the corpus's documented Python code.
-        held_out_permille: thousandths held out, 0 to 500; must be the token store's if made from the corpus.
         min_answer_chars: shortest answer made from the corpus, in characters.
         max_answer_chars: longest answer made from the corpus, in characters.
     """
 
     path: str = ""
-    held_out_permille: int = 30
     min_answer_chars: int = 20
     max_answer_chars: int = 400
 
     def __post_init__(self) -> None:
-        require(0 <= self.held_out_permille <= 500, "held_out_permille", self.held_out_permille, "from 0 to 500")
         longest = f"from 1 to max_answer_chars ({self.max_answer_chars})"
         require(1 <= self.min_answer_chars <= self.max_answer_chars, "min_answer_chars", self.min_answer_chars, longest)
 
@@ -79,7 +76,7 @@ def conversations_fingerprint(config: ConversationsConfig) -> str:
 
 @step(kind="conversations")
 def build_conversations(
-    work: Work, config: ConversationsConfig, documents: Artifact, fingerprint: str = ""
+    work: Work, config: ConversationsConfig, held_out_permille: int, documents: Artifact, fingerprint: str
 ) -> dict[str, Any]:
     """Write ``train.jsonl``, ``held_out.jsonl`` and, made of the latter, ``questions.jsonl``.
 
@@ -89,6 +86,7 @@ def build_conversations(
     Args:
         work: where to write.
         config: where they come from.
+        held_out_permille: thousandths held out, as in the token store.
         documents: the corpus.
         fingerprint: :func:`conversations_fingerprint` of ``config``.
 
@@ -97,7 +95,8 @@ def build_conversations(
     """
     if fingerprint != conversations_fingerprint(config):
         raise GristmillError(f"The file {config.path} has changed meanwhile.", "Run the same command again.")
-    found, split = _from_file(config) if config.path else _from_corpus(work, config, documents)
+    found = _from_file(Path(config.path)) if config.path else _from_corpus(work, config, documents)
+    split = _split(config, held_out_permille, documents, found)
     held_out, train = _apart(found, split, answers_too=not config.path)
     if not train:
         raise GristmillError(
@@ -111,10 +110,8 @@ def build_conversations(
     return {"train": len(train), "held_out": len(held_out), "questions": len(questions)}
 
 
-def _from_corpus(
-    work: Work, config: ConversationsConfig, documents: Artifact
-) -> tuple[list[tuple[Conversation, str]], Split]:
-    """Conversations with their sources, and the split of the corpus."""
+def _from_corpus(work: Work, config: ConversationsConfig, documents: Artifact) -> list[tuple[Conversation, str]]:
+    """The corpus's conversations, each with the source of its document."""
     found: list[tuple[Conversation, str]] = []
     with work.progress("read code", documents.statistics.get("documents"), "documents") as bar:
         for document in read_documents(documents.path):
@@ -125,14 +122,21 @@ def _from_corpus(
                 if config.min_answer_chars <= len(pair.answer) <= config.max_answer_chars:
                     messages = _messages(pair.question, pair.answer)
                     found.append((_conversation(messages, document.id), document.source))
-    return found, split_documents(documents.path, config.held_out_permille)
+    return found
 
 
-def _from_file(config: ConversationsConfig) -> tuple[list[tuple[Conversation, str]], Split]:
-    """The file's conversations, each split by the hash of what is said, as if it were a document."""
-    path = Path(config.path)
-    found = [_conversation(messages, f"{path.name}#{n}") for n, messages in read_dialogues(path)]
-    return [(c, path.name) for c in found], split_of(((c.id, path.name) for c in found), config.held_out_permille)
+def _from_file(path: Path) -> list[tuple[Conversation, str]]:
+    """The file's conversations, each with the file's name."""
+    return [(_conversation(messages, f"{path.name}#{n}"), path.name) for n, messages in read_dialogues(path)]
+
+
+def _split(
+    config: ConversationsConfig, permille: int, documents: Artifact, found: Sequence[tuple[Conversation, str]]
+) -> Split:
+    """The corpus's split; that of a file goes by the hash of what is said, as if it were a document."""
+    if config.path:
+        return split_of(((c.id, source) for c, source in found), permille)
+    return split_documents(documents.path, permille)
 
 
 def _apart(

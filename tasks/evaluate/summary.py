@@ -133,9 +133,10 @@ def sources(documents: Artifact, lineage: Iterable[Artifact]) -> Iterator[Source
     """Documents kept of each source, and how many each rule dropped on the way."""
     files = [str(p) for p in document_files(documents.path)]
     drops = [str(p) for a in lineage if a.kind == "documents" for p in dropped_files(a)]
-    kept = dict(duckdb.sql("SELECT source, count(*) FROM read_parquet($files) GROUP BY 1", params={"files": files}).fetchall())
-    query = "SELECT source, stage || ': ' || rule, count(*) FROM read_parquet($files) GROUP BY ALL ORDER BY ALL"
-    dropped = duckdb.sql(query, params={"files": drops}).fetchall() if drops else []
+    rule = "SELECT source, stage || ': ' || rule, count(*) FROM read_parquet(?) GROUP BY ALL ORDER BY ALL"
+    with duckdb.connect() as db:
+        kept = dict(db.execute("SELECT source, count(*) FROM read_parquet(?) GROUP BY 1", [files]).fetchall())
+        dropped = db.execute(rule, [drops]).fetchall() if drops else []
     for name in sorted(kept.keys() | {row[0] for row in dropped}):
         yield Source(name, kept.get(name, 0), {rule: n for source, rule, n in dropped if source == name})
 

@@ -67,8 +67,11 @@ class Engine:
         module = SummedLoss(decoder, config)
         # For inference alone, and its build leaves a lock that hangs later runs if it is killed.
         deepspeed.ops.__compatible_ops__[SHM_OP] = False
+        chosen = optimizer(module, config)
+        if config.zero_stage == 0:
+            chosen.register_step_pre_hook(self._clip)
         self._engine, *_ = deepspeed.initialize(
-            model=module, optimizer=optimizer(module, config), config=deepspeed_config(config, self.world)
+            model=module, optimizer=chosen, config=deepspeed_config(config, self.world)
         )
 
     def train_step(
@@ -99,8 +102,12 @@ class Engine:
             backward += backward_done - forward_done
             update += time.perf_counter() - backward_done
         dist.all_reduce(summed)
-        norm = self._engine.get_global_grad_norm()
-        return StepResult(summed.item() / labels, float(norm or 0.0), forward, backward, update)
+        norm = self._norm if self.config.zero_stage == 0 else self._engine.get_global_grad_norm()
+        return StepResult(summed.item() / labels, float(norm), forward, backward, update)
+
+    def _clip(self, *_: Any) -> None:
+        """Clip whole gradients before an update; DeepSpeed would, but tells no norm without ZeRO."""
+        self._norm = nn.utils.clip_grad_norm_(self._engine.module.parameters(), self.config.clip_norm)
 
     def save(self, folder: Path) -> None:
         """Write every rank's part of the state below ``folder``; all ranks must call it."""
@@ -130,7 +137,7 @@ def deepspeed_config(config: TrainConfig, world: int) -> dict[str, Any]:
         "train_batch_size": config.global_batch,
         "train_micro_batch_size_per_gpu": config.micro_batch,
         "gradient_accumulation_steps": config.global_batch // (config.micro_batch * world),
-        "gradient_clipping": config.clip_norm,
+        "gradient_clipping": config.clip_norm if config.zero_stage else 0.0,
         "zero_optimization": {"stage": config.zero_stage, "overlap_comm": False, "contiguous_gradients": True},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,

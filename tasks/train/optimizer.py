@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -50,7 +50,7 @@ def optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     return Combined((muon(inner, config), adamw([p for _, p in named if id(p) not in ids], config)))
 
 
-def adamw(parameters: list[Tensor], config: TrainConfig) -> torch.optim.AdamW:
+def adamw(parameters: Sequence[Tensor], config: TrainConfig) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter, 2019): weights of two or more dimensions decay, gains do not."""
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
@@ -60,9 +60,9 @@ def adamw(parameters: list[Tensor], config: TrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=config.schedule.at(0), betas=betas, eps=EPSILON, fused=True)
 
 
-def muon(matrices: list[Tensor], config: TrainConfig) -> torch.optim.Muon:
-    """Muon (Jordan et al., 2024), its updates as large as AdamW's (Liu et al., arXiv:2502.16982), so one rate fits both."""
+def muon(matrices: Sequence[Tensor], config: TrainConfig) -> torch.optim.Muon:
+    """Muon (Jordan et al., 2024); updates as large as AdamW's (Liu et al., arXiv:2502.16982), so one rate fits both."""
     return torch.optim.Muon(
-        matrices, lr=config.schedule.at(0), momentum=config.momentum, weight_decay=config.weight_decay,
+        list(matrices), lr=config.schedule.at(0), momentum=config.momentum, weight_decay=config.weight_decay,
         adjust_lr_fn="match_rms_adamw",
     )  # fmt: skip

@@ -19,10 +19,17 @@ def main() -> None:
     die_with_parent(int(os.environ[BOUND]))
     os.environ["LOCAL_SIZE"] = os.environ["LOCAL_WORLD_SIZE"]
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    record(_train)(Path(sys.argv[1]))
+
+
+def _train(job: Path) -> None:
+    """Train; torchrun ends its log with what is raised here."""
     from tasks.train.config import Job
     from tasks.train.loop import Loop
 
-    Loop(Job.load(Path(sys.argv[1]))).run()
+    Loop(Job.load(job)).run()
 
 
 if __name__ == "__main__":

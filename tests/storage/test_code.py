@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,14 +54,14 @@ def hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hashes]:
             assert old in text
             (package / f"{name}.py").write_text(text.replace(old, new))
         code._parse.cache_clear()
-        code._is_module.cache_clear()
+        code._path.cache_clear()
         return code.code_hashes("tasks_below.main:entry")
 
     yield compute
     for name in [n for n in sys.modules if n.startswith("tasks_below")]:
         del sys.modules[name]
     code._parse.cache_clear()
-    code._is_module.cache_clear()
+    code._path.cache_clear()
 
 
 def test_it_reaches_constants_classes_and_late_imports_but_not_what_is_unused(hashes: Hashes) -> None:
@@ -104,3 +105,9 @@ def test_every_step_of_the_project_can_be_followed() -> None:
     assert "tasks.model.decoder:Decoder" in reached
     assert "storage.order:Order" in reached
     assert "tasks.step:Step" not in reached
+
+
+def test_following_code_imports_nothing() -> None:
+    heavy = "from storage.code import code_hashes; code_hashes('tasks.train.run:pretrain', 'tasks.train.worker:main')"
+    check = "import sys; sys.exit(bool({'torch', 'deepspeed', 'tasks.train.engine'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", f"{heavy}; {check}"], check=False).returncode == 0

@@ -53,8 +53,8 @@ def made(store: Store, publish: Callable[..., Artifact], document: Callable[...,
     records = [{"instruction": f"What is {n}?", "output": answer} for n, answer in enumerate(answers)]
     path.write_text("".join(json.dumps(r) + "\n" for r in records))
     corpus = publish([document("The number of the mill is what the miller says.\n" * 9)])
-    config = ConversationsConfig(path=str(path), held_out_permille=100)
-    conversations = build_conversations(store, config, corpus, conversations_fingerprint(config))
+    config = ConversationsConfig(path=str(path))
+    conversations = build_conversations(store, config, 100, corpus, conversations_fingerprint(config))
     return conversations, train_tokenizer(store, TokenizerConfig(vocab_size=280), 0, corpus)
 
 

@@ -30,7 +30,7 @@ def code(publish: Callable[..., Artifact], document: Callable[..., Document]) ->
 
 def test_functions_of_held_out_documents_are_kept_apart(store: Store, code: Code) -> None:
     documents, corpus = code
-    made = build_conversations(store, ConversationsConfig(held_out_permille=200), corpus)
+    made = build_conversations(store, ConversationsConfig(), 200, corpus, "")
     train, held_out = read(made, "train"), read(made, "held_out")
     split = split_of([(d.id, d.source) for d in documents], 200)
     assert all(not split.is_held_out(c["document_id"], "lib") for c in train)
@@ -48,7 +48,7 @@ def test_functions_of_held_out_documents_are_kept_apart(store: Store, code: Code
 
 def test_answers_too_short_or_long_are_left_out(store: Store, code: Code) -> None:
     config = ConversationsConfig(min_answer_chars=34, max_answer_chars=35)
-    made = build_conversations(store, config, code[1])
+    made = build_conversations(store, config, 30, code[1], "")
     lengths = {len(c["messages"][1]["content"]) for c in read(made, "train") + read(made, "held_out")}
     assert lengths == {34, 35}
 
@@ -56,8 +56,8 @@ def test_answers_too_short_or_long_are_left_out(store: Store, code: Code) -> Non
 def test_a_users_file_is_split_by_conversation_without_repetitions(store: Store, code: Code, tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text(json.dumps([{"instruction": f"Q{n % 80}", "output": f"Yes {n % 2}"} for n in range(100)]))
-    config = ConversationsConfig(path=str(path), held_out_permille=100)
-    made = build_conversations(store, config, code[1], conversations_fingerprint(config))
+    config = ConversationsConfig(path=str(path))
+    made = build_conversations(store, config, 100, code[1], conversations_fingerprint(config))
     train, held_out = read(made, "train"), read(made, "held_out")
     questions = [c["messages"][0]["content"] for c in train + held_out]
     assert sorted(questions) == sorted({f"Q{n}" for n in range(80)})
@@ -72,10 +72,10 @@ def test_a_changed_file_is_read_anew_and_never_under_an_old_key(store: Store, co
     keys = []
     for n in range(2):
         path.write_text(json.dumps([{"instruction": f"{n} {i}", "output": "Yes."} for i in range(9)]))
-        keys.append(build_conversations(store, config, code[1], conversations_fingerprint(config)).key)
+        keys.append(build_conversations(store, config, 100, code[1], conversations_fingerprint(config)).key)
     assert keys[0] != keys[1]
     with pytest.raises(GristmillError, match="has changed"):
-        build_conversations(store, config, code[1], "")
+        build_conversations(store, config, 100, code[1], "")
     path.unlink()
     with pytest.raises(GristmillError, match="no file"):
         conversations_fingerprint(config)
@@ -85,4 +85,4 @@ def test_a_corpus_without_documented_code_says_so(
     store: Store, publish: Callable[..., Artifact], document: Callable[..., Document]
 ) -> None:
     with pytest.raises(GristmillError, match="no conversation to train on"):
-        build_conversations(store, ConversationsConfig(), publish([document("Prose.")]))
+        build_conversations(store, ConversationsConfig(), 30, publish([document("Prose.")]), "")

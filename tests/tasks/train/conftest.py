@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,28 +13,41 @@ from tasks.train.config import TrainConfig
 from tasks.train.schedule import Schedule
 
 VOCAB_SIZE = 300
-MODEL = ModelConfig(d_model=32, n_layers=2, n_heads=2, n_kv_heads=1, d_ff=64, max_position=64)
-TRAIN = TrainConfig(
-    sequence_length=32, global_batch=8, micro_batch=4, ranks=2, threads_per_rank=1, compile=False,
-    schedule=Schedule(steps=16, learning_rate=1e-2, warmup_steps=2, decay_steps=4), checkpoint_every=4,
-)  # fmt: skip
-FLOAT32 = replace(TRAIN, precision="float32", zero_stage=0)
 
 
-def token_store(store: Store) -> Artifact:
-    """Two shards of documents that count upwards, which a model can learn."""
-    identity = Identity("encode", "counting", {}, {}, {}, {})
-    folder = store.building(identity.key)
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    for number in range(2):
-        writer = TokenShardWriter(folder / f"train-counting-{number:05d}", VOCAB_SIZE)
-        for document in range(40):
-            tokens = (random.integers(VOCAB_SIZE) + np.arange(random.integers(5, 90))) % VOCAB_SIZE
-            writer.add(f"document-{number}-{document}", tokens, len(tokens))
-        writer.close()
-    statistics = {"vocab_size": VOCAB_SIZE}
-    return store.publish(Artifact("tokens", identity, identity.key, "", (), statistics, "2026", 0.0, {}, folder))
+@pytest.fixture(scope="session")
+def model() -> ModelConfig:
+    return ModelConfig(d_model=32, n_layers=2, n_heads=2, n_kv_heads=1, d_ff=64, max_position=64)
+
+
+@pytest.fixture(scope="session")
+def train() -> TrainConfig:
+    schedule = Schedule(steps=16, learning_rate=1e-2, warmup_steps=2, decay_steps=4)
+    return TrainConfig(
+        sequence_length=32, global_batch=8, micro_batch=4, ranks=2, threads_per_rank=1, compile=False,
+        schedule=schedule, checkpoint_every=4,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def token_store() -> Callable[[Store], Artifact]:
+    """Publishes two shards of documents that count upwards, which a model can learn."""
+
+    def publish(store: Store) -> Artifact:
+        identity = Identity("encode", "counting", {}, {}, {}, {})
+        folder = store.building(identity.key)
+        folder.mkdir(parents=True)
+        random = np.random.default_rng(0)
+        for number in range(2):
+            writer = TokenShardWriter(folder / f"train-counting-{number:05d}", VOCAB_SIZE)
+            for document in range(40):
+                tokens = (random.integers(VOCAB_SIZE) + np.arange(random.integers(5, 90))) % VOCAB_SIZE
+                writer.add(f"document-{number}-{document}", tokens, len(tokens))
+            writer.close()
+        statistics = {"vocab_size": VOCAB_SIZE}
+        return store.publish(Artifact("tokens", identity, identity.key, "", (), statistics, "2026", 0.0, {}, folder))
+
+    return publish
 
 
 @pytest.fixture(scope="module")
@@ -53,4 +64,3 @@ def new_store(
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield make
-    assert "MLFLOW_TRACKING_URI" not in os.environ or os.environ["MLFLOW_TRACKING_URI"]

@@ -1,0 +1,1 @@
+"""Benchmarks: us beside our peers, each pair alternating in one run."""
