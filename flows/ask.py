@@ -39,12 +39,13 @@ def brief(reason: str, most: int) -> str:
 
 def show_outcomes(outcomes: list[Outcome], most: int = 3) -> None:
     """A table of steps: what became of each, how long it took, and why, by at most ``most`` reasons."""
-    table = Table("step", "for", "outcome", "seconds", "why", "when (UTC)", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    columns = ("step", "for", "outcome", "seconds", "why", "when (UTC)")
+    table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))
     table.columns[3].justify = "right"
     table.columns[4].overflow = "fold"
     for o in outcomes:
-        style, seconds = STYLES[o.name], f"{o.seconds:.1f}" if o.seconds else ""
-        table.add_row(o.step, o.label, f"[{style}]{o.name.lower()}[/]", seconds, brief(o.reason, most), o.at[:19].replace("T", " "))
+        outcome, seconds = f"[{STYLES[o.name]}]{o.name.lower()}[/]", f"{o.seconds:.1f}" if o.seconds else ""
+        table.add_row(o.step, o.label, outcome, seconds, brief(o.reason, most), o.at[:19].replace("T", " "))
     console(table).print(table)
 
 
@@ -103,7 +104,8 @@ def _find_document(db: DuckDBPyConnection, document: str) -> list[tuple[Any, ...
     like = db.execute(
         "SELECT DISTINCT url FROM documents WHERE contains(url, ?) ORDER BY url LIMIT 5", [document]
     ).fetchall()
-    close = f"Close to it: {', '.join(r[0] for r in like)}." if like else 'List them: gristmill sql "SELECT url FROM documents".'
+    every = 'List them: gristmill sql "SELECT url FROM documents".'
+    close = f"Close to it: {', '.join(r[0] for r in like)}." if like else every
     raise GristmillError(f"No document has the URL or id {document!r}.", close)
 
 
@@ -154,7 +156,8 @@ def verify(kind: str) -> None:
         artifact.verify()
         console().print(f"{artifact.kind:13} {artifact.name}: {len(artifact.files)} files are as published")
     if not artifacts:
-        raise GristmillError(f"There is no artifact of kind {kind!r} below {store().home}.", "Start with `gristmill run`.")
+        what = f"There is no artifact{f' of kind {kind!r}' if kind else ''} below {store().home}."
+        raise GristmillError(what, "Start with `gristmill run`.")
 
 
 def chat(message: str, model: str) -> None:

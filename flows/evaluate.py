@@ -15,7 +15,6 @@ from tasks.evaluate.evaluate import evaluate_model, ngram_baseline
 from tasks.evaluate.summary import summarize
 
 
-
 @dataclass(frozen=True)
 class Evaluated:
     """The chat model, how it was judged, and the report."""

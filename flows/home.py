@@ -14,9 +14,9 @@ QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "true",
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "gristmill",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
-"""Defaults for libraries that would report home otherwise, or fall silent in Prefect's own log."""
+"""Defaults for libraries that would report home otherwise, or try a dead server for minutes."""
 
 
 def home() -> Path:

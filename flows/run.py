@@ -74,7 +74,8 @@ def _server_is_up() -> bool:
 def _close(flow: str, answer: str, outcomes: list[Outcome], seconds: float) -> None:
     done = sum(o.name == "Completed" for o in outcomes)
     say = console().print
-    say(f"\n[bold]{flow}[/] took {seconds:.1f} s: {done} steps ran, {len({o.artifact for o in outcomes}) - done} were skipped. {answer}")
+    skipped = len({o.artifact for o in outcomes}) - done
+    say(f"\n[bold]{flow}[/] took {seconds:.1f} s: {done} steps ran, {skipped} were skipped. {answer}")
     places = [
         (label, folder) for label, (step, name) in {
             "chat model": ("export_model", "chat"), "base model": ("export_model", "base"), "report": ("summarize", ""),

@@ -1,4 +1,4 @@
-"""``gristmill up``: Prefect server, a worker and MLflow's pages on loopback, everything deployed; Ctrl-C ends it all."""
+"""``gristmill up``: Prefect server, worker and MLflow's pages on loopback, everything deployed; Ctrl-C ends it all."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ class Services:
         while not answers(url):
             self.check()
             if time.monotonic() > deadline:
-                raise GristmillError(f"{name} did not answer at {url} in {READY_SECONDS:.0f} s.", f"See {self.log_of(name)}.")
+                what = f"{name} did not answer at {url} in {READY_SECONDS:.0f} s."
+                raise GristmillError(what, f"See {self.log_of(name)}.")
             time.sleep(0.3)
 
     def check(self) -> None:
@@ -58,7 +59,8 @@ class Services:
         for name, process in self.running.items():
             if process.poll() is not None:
                 end = "\n".join(self.log_of(name).read_text(errors="replace").splitlines()[-15:])
-                raise GristmillError(f"{name} ended with exit code {process.returncode}:\n{end}\n", "Mend it and start again.")
+                what = f"{name} ended with exit code {process.returncode}:\n{end}\n"
+                raise GristmillError(what, "Mend it and start again.")
 
     def stop(self) -> None:
         """End every service, the newest first."""
@@ -67,6 +69,7 @@ class Services:
             process.wait()
 
     def log_of(self, name: str) -> Path:
+        """Where a service's output goes."""
         return self.folder / f"{name}.log"
 
 
@@ -96,13 +99,15 @@ def up(prefect_port: int, mlflow_port: int) -> None:
 
 
 def server_command(port: int) -> list[str]:
+    """The Prefect server, on loopback."""
     return ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
 
 
 def mlflow_command(port: int) -> list[str]:
     """MLflow with one worker and no job runner: two processes instead of fifteen."""
     command = ["mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    return [*command, "--backend-store-uri", tracking_uri(home()), "--default-artifact-root", str(home() / "mlflow-files")]
+    stores = ["--backend-store-uri", tracking_uri(home()), "--default-artifact-root", str(home() / "mlflow-files")]
+    return [*command, *stores]
 
 
 def deploy() -> None:
@@ -133,6 +138,7 @@ def settings_for_others(api: str) -> Iterator[None]:
 
 
 def announce(prefect_port: int, mlflow_port: int, api: str) -> None:
+    """Say where everything is and how to use it."""
     say = console().print
     say(f"Prefect   http://{HOST}:{prefect_port}   flows, schedules, logs", highlight=False)
     say(f"MLflow    http://{HOST}:{mlflow_port}   runs, metrics, models", highlight=False)

@@ -65,7 +65,7 @@ def test_a_good_table_becomes_its_dataclass() -> None:
         ({"inner": {"rate": -1}}, r"inner\.rate = -1\.0 cannot work\. It must be above 0"),
         ({"inner": {"mode": "warp"}}, r'inner\.mode = \'warp\' has the wrong type\. It must be one of "fast", "slow"'),
         ({"inner": 3}, r"inner = 3 has the wrong type\. It must be a table"),
-        ({"fruit": [{"type": "plum"}]}, r'fruit\[0\]\.type = \'plum\' is not known\. It must be one of "apple", "pear"'),
+        ({"fruit": [{"type": "plum"}]}, r'fruit\[0\]\.type = \'plum\' is not known\. .* one of "apple", "pear"'),
         ({"fruit": [{"type": "pear"}]}, r"fruit\[0\]\.name is missing\. Give it a string"),
         ({"maybe": {"rate": 0}}, r"maybe\.rate = 0\.0 cannot work"),
     ],
