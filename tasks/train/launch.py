@@ -7,6 +7,7 @@ and hold no pipe of this process; if it dies, however it dies, the kernel kills 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from storage.errors import GristmillError
 from tasks.process import bound, signal_tree, stop_tree
 from tasks.train.config import Job, visible_gpus
 
+COMPILERS = ("g++", "c++", "clang++")
 LOG_TAIL_LINES = 25
 
 
@@ -56,6 +58,7 @@ class Torchrun:
 
     def start(self, job: Job) -> TorchrunJob:
         """Start torchrun's agent and the ranks below it, output to ``log.txt`` in the job's folder."""
+        require_compiler(job)
         folder = Path(job.folder)
         (folder / "result.json").unlink(missing_ok=True)
         job.save(folder / "job.json")
@@ -100,6 +103,15 @@ class TorchrunJob:
             f"The ranks of {self.folder.name} stopped with exit code {code}. The end of {self.folder / 'log.txt'}:\n"
             f"{tail(self.folder / 'log.txt')}\n",
             "Run the same command again to continue from the newest checkpoint.",
+        )
+
+
+def require_compiler(job: Job) -> None:
+    """Raise if the job wants ``torch.compile`` and this machine has no C++ compiler for it."""
+    if job.train.compile and not any(map(shutil.which, COMPILERS)):
+        raise GristmillError(
+            f"The run {job.run} is to be compiled, but there is no C++ compiler ({', '.join(COMPILERS)}) here.",
+            "Install one, or set `compile = false` in the recipe.",
         )
 
 

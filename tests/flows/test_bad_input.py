@@ -144,7 +144,8 @@ def test_a_failed_flow_is_one_message_on_the_terminal(tmp_path: Path) -> None:
     env = environment(tmp_path / "mill") | {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"gristmill: No file matches {tmp_path}/*.md")
+    (message,) = (line for line in done.stderr.splitlines() if line.startswith("gristmill: "))
+    assert message.startswith(f"gristmill: No file matches {tmp_path}/*.md")
     assert "Traceback" not in done.stderr
 
 

@@ -1,3 +1,5 @@
+"""Documents and a store of their own, for tests of the stages."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
