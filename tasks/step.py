@@ -81,6 +81,7 @@ class Step(Generic[P]):
         return self.name
 
     def __call__(self, store: Store, *args: P.args, **kwargs: P.kwargs) -> Artifact:
+        """The artifact of this call: found if it is published, else made; inside a flow, as a Prefect task."""
         inputs, identity = self._identify(*args, **kwargs)
 
         def make() -> tuple[Artifact, Outcome]:
@@ -100,7 +101,7 @@ class Step(Generic[P]):
         parameters = inspect.signature(self.function).bind(None, *args, **kwargs)
         parameters.apply_defaults()
         given = dict(list(parameters.arguments.items())[1:])
-        inputs = {name: artifact for name, artifact in _artifacts(given)}
+        inputs = dict(_artifacts(given))
         configuration = {n: _plain(v) for n, v in given.items() if not _holds_artifacts(v)}
         identity = Identity(
             step=self.name,

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from storage.artifact import Artifact
 from storage.errors import GristmillError, require
-from tasks.align.template import Message, render
+from tasks.align.template import Message, encode, render
 from tasks.step import Work, step
-from tasks.tokenize.bpe import PAD, load_tokenizer, special_id
+from tasks.tokenize.vocabulary import PAD, load_tokenizer, special_id
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -94,15 +94,10 @@ def encode_conversation(messages: Sequence[Message], tokenizer: Tokenizer) -> tu
 
     Args:
         messages: the conversation.
-        tokenizer: from :func:`tasks.tokenize.bpe.load_tokenizer`.
+        tokenizer: from :func:`tasks.tokenize.vocabulary.load_tokenizer`.
     """
-    tokens: list[int] = []
-    labels: list[int] = []
-    for segment in render(messages):
-        ids = _ids(segment.text, segment.is_control, tokenizer)
-        tokens += ids
-        labels += ids if segment.is_response else [IGNORED] * len(ids)
-    return tokens, labels
+    pairs = list(encode(render(messages), tokenizer))
+    return [token for token, _ in pairs], [token if learned else IGNORED for token, learned in pairs]
 
 
 def pack(examples: Sequence[Example], sequence_length: int, pad: int) -> tuple[I64, list[Placed]]:
@@ -163,7 +158,3 @@ def _examples(path: Path, encoder: Tokenizer) -> Iterator[Example]:
         for line in lines:
             conversation = json.loads(line)
             yield Example(*encode_conversation(conversation["messages"], encoder), conversation["document_id"])
-
-
-def _ids(text: str, is_control: bool, tokenizer: Tokenizer) -> list[int]:
-    return [special_id(tokenizer, text)] if is_control else tokenizer.encode(text, add_special_tokens=False).ids

@@ -6,8 +6,14 @@ a message is trimmed, so that no word is split across the template's text and th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from storage.errors import require
+from tasks.tokenize.vocabulary import plain_ids, special_id
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 START_OF_TURN = "<|im_start|>"
 END_OF_TURN = "<|im_end|>"
@@ -39,7 +45,27 @@ class Segment(NamedTuple):
 
 def render(messages: Sequence[Message]) -> list[Segment]:
     """The conversation in pieces; their texts together are what :data:`TEMPLATE` gives."""
+    for message in messages:
+        require(message["role"] in ROLES, "role", message["role"], f"one of {', '.join(ROLES)}")
     return [segment for message in messages for segment in _turn(message["role"], message["content"].strip())]
+
+
+def question(messages: Sequence[Message]) -> list[Segment]:
+    """The conversation in pieces, and the opening of the answer that it waits for."""
+    return [*render(messages), *_turn("assistant", "")[:2]]
+
+
+def encode(segments: Iterable[Segment], tokenizer: Tokenizer) -> Iterator[tuple[int, bool]]:
+    """Each token id of the segments, and whether the assistant has to produce it.
+
+    Args:
+        segments: from :func:`render` or :func:`question`.
+        tokenizer: from :func:`tasks.tokenize.vocabulary.load_tokenizer`.
+    """
+    for segment in segments:
+        control = segment.is_control
+        ids = [special_id(tokenizer, segment.text)] if control else plain_ids(tokenizer, segment.text)
+        yield from ((token, segment.is_response) for token in ids)
 
 
 def _turn(role: str, content: str) -> list[Segment]:

@@ -67,7 +67,7 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
 
     Args:
         scorer: the model and how to run it.
-        tokenizer: as :func:`tasks.serve.generate.load_tokenizer` gives it.
+        tokenizer: as :func:`tasks.tokenize.vocabulary.load_tokenizer` gives it.
         end_of_text: the id that stands before a text without context.
         sequence_length: what stands further left than this is cut off.
     """

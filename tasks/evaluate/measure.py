@@ -11,7 +11,6 @@ from typing import Any, Literal
 import torch
 from tokenizers import Tokenizer
 
-from storage.errors import GristmillError
 from tasks.align.batches import encode_conversation
 from tasks.evaluate.config import EvaluateConfig
 from tasks.evaluate.harness import HarnessModel, Question, multiple_choice
@@ -21,7 +20,8 @@ from tasks.evaluate.results import score_figures
 from tasks.evaluate.scoring import Scorer
 from tasks.model.decoder import Decoder
 from tasks.model.hf import load_hf
-from tasks.serve.generate import END_OF_TEXT, MESSAGE_END, chat_tokens, generate, load_tokenizer
+from tasks.serve.generate import chat_tokens, generate, stop_tokens
+from tasks.tokenize.vocabulary import END_OF_TEXT, load_tokenizer, special_id
 
 Record = dict[str, Any]
 
@@ -45,14 +45,7 @@ class Subject:
     @property
     def end_of_text(self) -> int:
         """The id that stands before and after each document."""
-        return self.special(END_OF_TEXT)
-
-    def special(self, name: str) -> int:
-        """The id of a special token."""
-        token: int | None = self.tokenizer.token_to_id(name)
-        if token is None:
-            raise GristmillError(f"The tokenizer has no {name}.", "Use a model that this project exported.")
-        return token
+        return special_id(self.tokenizer, END_OF_TEXT)
 
 
 def load_subject(folder: Path) -> Subject:
@@ -97,7 +90,7 @@ def samples(subject: Subject, config: EvaluateConfig, held_out: Sequence[Record]
         ids = generate(subject.decoder, prompt, config.sampling, stop)
         return str(subject.tokenizer.decode(ids, skip_special_tokens=True))
 
-    stop = frozenset({subject.end_of_text, subject.special(MESSAGE_END)})
+    stop = stop_tokens(subject.tokenizer)
     for text in config.prompts:
         ids = subject.tokenizer.encode(text, add_special_tokens=False).ids
         yield Sample("text", text, complete([subject.end_of_text, *ids]))

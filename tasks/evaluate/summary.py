@@ -37,7 +37,8 @@ def summarize(
         report = write_report(work.out, compose(work.store, documents, runs, models, ngrams))
         bar.advance(1, "sending to MLflow")
         figures = metrics(models, ngrams)
-        tracker = Tracker(work.store.home, work.name, {"documents": documents.name, "model": models[-1].input_keys["model"]})
+        inputs = {"documents": documents.name, "model": models[-1].input_keys["model"]}
+        tracker = Tracker(work.store.home, work.name, inputs)
         tracker.metrics(figures)
         tracker.artifact(report)
         tracker.end()
@@ -92,11 +93,13 @@ def ancestry(store: Store, artifacts: Iterable[Artifact]) -> list[Artifact]:
 
 def key_numbers(results: Mapping[str, Any], ngrams: Mapping[str, Any]) -> Iterator[KeyNumber]:
     """The figures to see first."""
-    before, after = list(results)[0], list(results)[-1]
+    before, *_, after = results
     for name, result in results.items():
-        yield KeyNumber(f"bits per byte, {name}", number(result["held_out"]["overall"]["bits_per_byte"]), "held-out documents")
+        bits = number(result["held_out"]["overall"]["bits_per_byte"])
+        yield KeyNumber(f"bits per byte, {name}", bits, "held-out documents")
     for name, label in NGRAMS.items():
-        yield KeyNumber(f"bits per byte, {name}", number(ngrams[name]["overall"]["bits_per_byte"]), f"{label}, same tokens")
+        bits = number(ngrams[name]["overall"]["bits_per_byte"])
+        yield KeyNumber(f"bits per byte, {name}", bits, f"{label}, same tokens")
     losses = [results[name]["answers"]["loss"] for name in (before, after)]
     yield KeyNumber("loss on answers", f"{losses[0]:.2f} → {losses[1]:.2f}", f"nats a token, {before} → {after}")
     chat = results[after]["questions"]

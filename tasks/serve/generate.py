@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from storage.errors import GristmillError, require
+from tasks.align.template import END_OF_TURN, Message, encode, question
+from tasks.tokenize.vocabulary import END_OF_TEXT, load_tokenizer, special_id
 
 if TYPE_CHECKING:
     import torch
+    from tokenizers import Tokenizer
     from torch import Tensor
 
     from tasks.model.decoder import Decoder
 
-ROLES = ("system", "user", "assistant")
-MESSAGE_START, MESSAGE_END, END_OF_TEXT = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 LARGEST_SEED = 2**63 - 1
 
 
@@ -115,62 +116,31 @@ class Chat:
         self.config = config or SamplingConfig()
         self.tokenizer = load_tokenizer(folder)
         self.model = load_hf(folder)[0]
-        self.stop = frozenset(_special(self.tokenizer, name) for name in (MESSAGE_END, END_OF_TEXT))
+        self.stop = stop_tokens(self.tokenizer)
 
-    def reply(self, messages: Sequence[Mapping[str, str]]) -> str:
+    def reply(self, messages: Sequence[Message]) -> str:
         """The assistant's answer to ``messages``, each with ``role`` and ``content``."""
         answer = generate(self.model, chat_tokens(self.tokenizer, messages), self.config, self.stop)
         text: str = self.tokenizer.decode(answer, skip_special_tokens=True)
         return text
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """The ``tokenizers.Tokenizer`` in ``folder``, set to read special tokens in text as ordinary text.
-
-    Raises:
-        GristmillError: if ``tokenizer.json`` is missing or damaged.
-    """
-    from tokenizers import Tokenizer
-
-    path = folder / "tokenizer.json"
-    try:
-        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:
-        raise GristmillError(f"{path} is no tokenizer: {error}.", "Export the model again.") from error
-    tokenizer.encode_special_tokens = True
-    return tokenizer
+def stop_tokens(tokenizer: Tokenizer) -> frozenset[int]:
+    """The ids at which an answer ends."""
+    return frozenset(special_id(tokenizer, name) for name in (END_OF_TURN, END_OF_TEXT))
 
 
-def chat_tokens(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> list[int]:
+def chat_tokens(tokenizer: Tokenizer, messages: Sequence[Message]) -> list[int]:
     """Ids of a ChatML conversation that waits for the assistant's answer.
 
-    ``<|im_start|>role\\ncontent<|im_end|>\\n`` for each message, then ``<|im_start|>assistant\\n``. Only these
-    markers become special ids: whatever a message contains is ordinary text, so it cannot end its own turn
-    or open another.
+    Only the template's own markers become special ids: whatever a message contains is ordinary text, so it
+    cannot end its own turn or open another.
 
     Args:
-        tokenizer: from :func:`load_tokenizer`.
+        tokenizer: from :func:`tasks.tokenize.vocabulary.load_tokenizer`.
         messages: each with ``role`` (system, user or assistant) and ``content``.
     """
-    start, end = _special(tokenizer, MESSAGE_START), _special(tokenizer, MESSAGE_END)
-    tokens: list[int] = []
-    for message in messages:
-        require(message["role"] in ROLES, "role", message["role"], f"one of {', '.join(ROLES)}")
-        body = f"{message['role']}\n{message['content']}"
-        tokens += [start, *_plain(tokenizer, body), end, *_plain(tokenizer, "\n")]
-    return [*tokens, start, *_plain(tokenizer, "assistant\n")]
-
-
-def _plain(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
-    return ids
-
-
-def _special(tokenizer: Any, name: str) -> int:
-    token: int | None = tokenizer.token_to_id(name)
-    if token is None:
-        raise GristmillError(f"The tokenizer has no {name}.", "Chat needs a tokenizer with the ChatML markers.")
-    return token
+    return [token for token, _ in encode(question(messages), tokenizer)]
 
 
 def _room(model: Decoder, prompt_tokens: list[int], config: SamplingConfig) -> int:

@@ -22,12 +22,11 @@ from storage.errors import GristmillError, require
 from tasks.align.template import END_OF_TURN, START_OF_TURN, TEMPLATE
 from tasks.curate.split import RANKS, rank, split_documents
 from tasks.step import Work, step
+from tasks.tokenize.vocabulary import END_OF_TEXT, PAD
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-END_OF_TEXT = "<|endoftext|>"
-PAD = "<|pad|>"
 SPECIAL_TOKENS = (END_OF_TEXT, START_OF_TURN, END_OF_TURN, PAD)
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -86,23 +85,6 @@ def untrained() -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(WORDS), "isolated"), spell])
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
-
-
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer of a folder, for text: a special token spelled out in a text is bytes like any other."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.encode_special_tokens = True
-    return tokenizer
-
-
-def special_id(tokenizer: Tokenizer, token: str) -> int:
-    """The id of a special token; :class:`GristmillError` if the tokenizer has none."""
-    found = tokenizer.token_to_id(token)
-    if found is None:
-        raise GristmillError(f"The tokenizer has no special token {token}.", "Use one that train_tokenizer made.")
-    return int(found)
 
 
 def _trainer(config: TokenizerConfig) -> Any:

@@ -15,7 +15,7 @@ from storage.errors import require
 from storage.tokens import Ids, TokenShardWriter, shard_name
 from tasks.curate.split import split_documents
 from tasks.step import Work, step
-from tasks.tokenize.bpe import END_OF_TEXT, load_tokenizer, special_id
+from tasks.tokenize.vocabulary import END_OF_TEXT, load_tokenizer, special_id
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

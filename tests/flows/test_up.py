@@ -54,8 +54,9 @@ def up(small_mill: SmallMill, tmp_path_factory: pytest.TempPathFactory) -> Itera
     command = [sys.executable, "-m", "flows.cli", "up", "--prefect-port", str(prefect), "--mlflow-port", str(mlflow)]
     with (folder / "said.txt").open("w") as said:
         process = subprocess.Popen(
-            command, env=environment(small_mill.home), cwd=folder, stdout=said, stderr=said, text=True
-        )
+            command, env=environment(small_mill.home) | {"PWD": str(folder)}, cwd=folder,
+            stdout=said, stderr=said, text=True,
+        )  # fmt: skip
     try:
         assert eventually(lambda: (folder / "prefect.toml").is_file() or process.poll() is not None)
         assert process.poll() is None, (folder / "said.txt").read_text()

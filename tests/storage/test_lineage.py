@@ -20,7 +20,8 @@ from storage.manifest import Manifest, Run
 from storage.order import Order
 from storage.tokens import TokenShardWriter, TokenStore, shard_name
 from tasks.align.batches import PackConfig, encode_conversations
-from tasks.tokenize.bpe import END_OF_TEXT, TokenizerConfig, load_tokenizer, special_id, train_tokenizer
+from tasks.tokenize.bpe import TokenizerConfig, train_tokenizer
+from tasks.tokenize.vocabulary import END_OF_TEXT, load_tokenizer, special_id
 from tasks.tokenize.encode import EncodeConfig, encode
 
 Sizes = list[tuple[str, list[int]]]

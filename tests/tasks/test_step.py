@@ -127,7 +127,7 @@ def test_two_processes_do_the_work_once(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(GristmillError, match="disk is full.*GRISTMILL_HOME"):
+    with pytest.raises(GristmillError, match=r"disk is full.*GRISTMILL_HOME"):
         full(Store(tmp_path))
 
 

@@ -15,7 +15,8 @@ from storage.documents import Document
 from storage.errors import GristmillError
 from tasks.align.batches import IGNORED, Example, PackConfig, encode_conversation, encode_conversations, pack
 from tasks.align.conversations import ConversationsConfig, build_conversations, conversations_fingerprint
-from tasks.tokenize.bpe import TokenizerConfig, load_tokenizer, train_tokenizer
+from tasks.tokenize.bpe import TokenizerConfig, train_tokenizer
+from tasks.tokenize.vocabulary import load_tokenizer
 
 Made = tuple[Artifact, Artifact]
 PAD = 3

@@ -13,22 +13,18 @@ from transformers import AutoTokenizer
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from storage.errors import ConfigError, GristmillError
+from tasks.align.template import TEMPLATE
 from tasks.model.config import ModelConfig
 from tasks.model.decoder import Decoder
 from tasks.model.hf import export_hf
-from tasks.serve.generate import Chat, SamplingConfig, chat_tokens, filter_logits, generate, load_tokenizer
+from tasks.serve.generate import Chat, SamplingConfig, chat_tokens, filter_logits, generate
+from tasks.tokenize.vocabulary import load_tokenizer
 
 SHAPE = ModelConfig(
     vocab_size=300, n_layers=2, d_model=32, n_heads=4, n_kv_heads=2, d_ff=48, max_position=40, init_std=0.3
 )
 GREEDY = SamplingConfig(temperature=0, max_new_tokens=20)
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-
-
 @pytest.fixture(scope="module")
 def model() -> Decoder:
     return Decoder(SHAPE, seed=5)
@@ -148,7 +144,7 @@ CONVERSATION = [
 
 def test_a_conversation_reads_as_transformers_reads_chatml(folder: Path) -> None:
     theirs = AutoTokenizer.from_pretrained(folder)
-    expected = theirs.apply_chat_template(CONVERSATION, chat_template=CHATML, add_generation_prompt=True)
+    expected = theirs.apply_chat_template(CONVERSATION, chat_template=TEMPLATE, add_generation_prompt=True)
 
     assert chat_tokens(load_tokenizer(folder), CONVERSATION) == expected["input_ids"]
 
@@ -161,7 +157,7 @@ def test_no_message_can_forge_a_marker(folder: Path, content: str) -> None:
 
     assert len([token for token in tokens if token in special]) == 3
     assert tokenizer.decode(tokens, skip_special_tokens=False) == (
-        f"<|im_start|>user\n{content}<|im_end|>\n<|im_start|>assistant\n"
+        f"<|im_start|>user\n{content.strip()}<|im_end|>\n<|im_start|>assistant\n"
     )
 
 

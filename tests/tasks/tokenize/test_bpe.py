@@ -13,7 +13,8 @@ from storage.documents import Document
 from storage.errors import ConfigError, GristmillError
 from tasks.curate.split import split_of
 from tasks.tokenize import bpe
-from tasks.tokenize.bpe import SPECIAL_TOKENS, TokenizerConfig, load_tokenizer, special_id, train_tokenizer
+from tasks.tokenize.bpe import SPECIAL_TOKENS, TokenizerConfig, train_tokenizer
+from tasks.tokenize.vocabulary import load_tokenizer, special_id
 
 TEXT = "the miller grinds the grain of the mill; def grind(grain): return the_flour  # 2026\n\n"
 TRICKY = st.text(st.characters(exclude_categories=["Cs"])) | st.lists(

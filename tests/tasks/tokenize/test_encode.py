@@ -9,8 +9,9 @@ from storage.artifact import Artifact, Store
 from storage.documents import Document
 from storage.tokens import TokenStore
 from tasks.curate.split import split_of
-from tasks.tokenize.bpe import TokenizerConfig, load_tokenizer, train_tokenizer
+from tasks.tokenize.bpe import TokenizerConfig, train_tokenizer
 from tasks.tokenize.encode import EncodeConfig, encode
+from tasks.tokenize.vocabulary import load_tokenizer
 
 Corpus = tuple[list[Document], Artifact, Artifact]
 TEXT = "The miller grinds the grain of the mill: Müller, 磨坊 and <|endoftext|>.\n"
