@@ -47,6 +47,7 @@ class Identity:
 
     @property
     def key(self) -> str:
+        """Hash of everything but the label, in hex."""
         parts = asdict(self)
         del parts["label"]
         return hashlib.sha256(canonical_json(parts)).hexdigest()
@@ -110,12 +111,15 @@ class Store:
         return f"Store({str(self.home)!r})"
 
     def folder(self, kind: str, identity: Identity, key: str) -> Path:
+        """Where the artifact of this key stands once it is published."""
         return self.home / "artifacts" / kind / short_name(identity, key)
 
     def building(self, key: str) -> Path:
+        """Where it is made; never read."""
         return self.home / "building" / key
 
     def scratch(self, identity: Identity, key: str) -> Path:
+        """What its step keeps from one attempt to the next."""
         return self.home / "scratch" / short_name(identity, key)
 
     def find(self, kind: str, identity: Identity) -> Artifact | None:
@@ -152,6 +156,7 @@ class Store:
 
 
 def short_name(identity: Identity, key: str) -> str:
+    """Step, label and the head of the key."""
     return "-".join(filter(None, (identity.step, identity.label, key[:12])))
 
 
@@ -161,20 +166,24 @@ def canonical_json(value: object) -> bytes:
 
 
 def sha256_file(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def list_files(folder: Path) -> Iterator[File]:
+    """Every file below ``folder`` but the record, by path."""
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != RECORD):
         yield File(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_file(path))
 
 
 def content_digest(files: tuple[File, ...]) -> str:
+    """Hash of the files' names and contents, in hex."""
     return hashlib.sha256(canonical_json([[f.path, f.sha256] for f in files])).hexdigest()
 
 
 def write_record(artifact: Artifact, folder: Path) -> None:
+    """Write ``artifact.json``: all of ``artifact`` but its path."""
     record = asdict(artifact)
     del record["path"]
     (folder / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
@@ -197,6 +206,7 @@ def open_artifact(folder: Path) -> Artifact:
 
 
 def damaged(folder: Path, file: str) -> GristmillError:
+    """The error for an artifact that is not what was published."""
     return GristmillError(
         f"The artifact {folder} is damaged: {file} is missing or not what was published.",
         f"Remove it with `rm -r {folder}` and run the same command again: it will be made anew.",

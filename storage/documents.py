@@ -91,6 +91,7 @@ def read_documents(folder: Path) -> Iterator[Document]:
 
 
 def document_files(folder: Path) -> list[Path]:
+    """The shards of a folder, in order."""
     return sorted(folder.glob("documents-*.parquet"))
 
 

@@ -21,8 +21,8 @@ from storage.order import Order
 from storage.tokens import TokenShardWriter, TokenStore, shard_name
 from tasks.align.batches import PackConfig, encode_conversations
 from tasks.tokenize.bpe import TokenizerConfig, train_tokenizer
-from tasks.tokenize.vocabulary import END_OF_TEXT, load_tokenizer, special_id
 from tasks.tokenize.encode import EncodeConfig, encode
+from tasks.tokenize.vocabulary import END_OF_TEXT, load_tokenizer, special_id
 
 Sizes = list[tuple[str, list[int]]]
 Step = tuple[int, str, int, int]

@@ -17,7 +17,10 @@ def test_each_epoch_sees_each_window_exactly_once(seed: int, n: int, epoch: int)
     assert sorted(windows.tolist()) == list(range(n))
 
 
-@given(seed=st.integers(0, 2**63 - 1), n=st.integers(1, 10**12), positions=st.lists(st.integers(0, 10**13), max_size=20))
+POSITIONS = st.lists(st.integers(0, 10**13), max_size=20)
+
+
+@given(seed=st.integers(0, 2**63 - 1), n=st.integers(1, 10**12), positions=POSITIONS)
 def test_positions_inverts_windows(seed: int, n: int, positions: list[int]) -> None:
     order, at = Order(seed, n), np.array(positions, np.int64)
     assert order.positions(order.windows(at), at // n).tolist() == positions
