@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from storage.artifact import Artifact
 from storage.errors import GristmillError, require
-from tasks.align.template import Message, encode, render
 from tasks.step import Work, step
+from tasks.tokenize.template import Message, encode, render
 from tasks.tokenize.vocabulary import PAD, load_tokenizer, special_id
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import GristmillError
-from tasks.align.template import ROLES
+from tasks.tokenize.template import ROLES
 
 Messages = tuple[dict[str, str], ...]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage.errors import GristmillError, require
-from tasks.align.template import END_OF_TURN, Message, encode, question
+from tasks.tokenize.template import END_OF_TURN, Message, encode, question
 from tasks.tokenize.vocabulary import END_OF_TEXT, load_tokenizer, special_id
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from storage.artifact import Artifact
 from storage.documents import Document, document_files, read_documents
 from storage.errors import GristmillError, require
-from tasks.align.template import END_OF_TURN, START_OF_TURN, TEMPLATE
 from tasks.curate.split import RANKS, rank, split_documents
 from tasks.step import Work, step
+from tasks.tokenize.template import END_OF_TURN, START_OF_TURN, TEMPLATE
 from tasks.tokenize.vocabulary import END_OF_TEXT, PAD
 
 if TYPE_CHECKING:

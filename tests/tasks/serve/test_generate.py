@@ -13,11 +13,11 @@ from transformers import AutoTokenizer
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from storage.errors import ConfigError, GristmillError
-from tasks.align.template import TEMPLATE
 from tasks.model.config import ModelConfig
 from tasks.model.decoder import Decoder
 from tasks.model.hf import export_hf
 from tasks.serve.generate import Chat, SamplingConfig, chat_tokens, filter_logits, generate
+from tasks.tokenize.template import TEMPLATE
 from tasks.tokenize.vocabulary import load_tokenizer
 
 SHAPE = ModelConfig(

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.align.batches import IGNORED, encode_conversation
-from tasks.align.template import ROLES, TEMPLATE, render
 from tasks.tokenize import bpe
+from tasks.tokenize.template import ROLES, TEMPLATE, render
 from tasks.tokenize.vocabulary import load_tokenizer
 
 CONTENT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30).filter(lambda t: "<|" not in t)
