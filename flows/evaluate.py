@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.mill import Mill, open_mill
 from flows.pretrain import Trained, make_base
-from flows.sft import Tuned, make_chat
+from flows.sft import Dialogues, make_chat, make_dialogues
 from flows.tokens import Tokens, make_tokens
 from storage.artifact import Artifact
 from tasks.evaluate.evaluate import evaluate_model, ngram_baseline
@@ -33,18 +33,19 @@ def evaluate(recipe: str = "tiny", snapshot: str = "") -> str:
 def make_evaluation(mill: Mill, snapshot: str = "") -> Evaluated:
     """Everything from the sources to the report."""
     tokens = make_tokens(mill, snapshot)
+    dialogues = make_dialogues(mill, tokens)
     base = make_base(mill, tokens)
-    return judge(mill, tokens, base, make_chat(mill, tokens, base))
+    chat = make_chat(mill, tokens, dialogues, base)
+    return judge(mill, tokens, dialogues, base, chat)
 
 
-def judge(mill: Mill, tokens: Tokens, base: Trained, chat: Tuned) -> Evaluated:
+def judge(mill: Mill, tokens: Tokens, dialogues: Dialogues, base: Trained, chat: Trained) -> Evaluated:
     """Evaluate both models on the same held-out documents and questions."""
     config, recipe = mill.recipe.evaluate, mill.recipe
     before, after = (
-        evaluate_model(mill.store, replace(config, name=name), model, tokens.store, chat.conversations)
-        for name, model in ((recipe.pretrain.name, base.model), (recipe.finetune.name, chat.trained.model))
+        evaluate_model(mill.store, replace(config, name=name), model, tokens.store, dialogues.conversations)
+        for name, model in ((recipe.pretrain.name, base.model), (recipe.finetune.name, chat.model))
     )
     ngrams = ngram_baseline(mill.store, config.ngrams, tokens.store, base.checkpoint)
-    runs = (base.checkpoint, chat.trained.checkpoint)
-    report = summarize(mill.store, tokens.documents, runs, (before, after), ngrams)
-    return Evaluated(chat.trained.model, after, report)
+    report = summarize(mill.store, tokens.documents, (base.checkpoint, chat.checkpoint), (before, after), ngrams)
+    return Evaluated(chat.model, after, report)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from storage.artifact import Store
+from tasks.train.config import visible_gpus
 
 INFRA = Path(__file__).parents[1] / "infra"
 QUIET = {
@@ -30,8 +31,10 @@ def store() -> Store:
 
 
 def prepare_environment() -> None:
-    """Set what is not set: no telemetry, and Prefect's own database below the home."""
+    """Set what is not set: no telemetry, DeepSpeed's device, and Prefect's own database below the home."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    if not visible_gpus():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     os.environ.setdefault("PREFECT_HOME", str(home() / "prefect"))
     os.environ.setdefault("GRISTMILL_HOME", str(home()))

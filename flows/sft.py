@@ -17,11 +17,11 @@ from tasks.train.export import ExportConfig, export_model
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """The conversations and the model fine-tuned on them."""
+class Dialogues:
+    """Conversations, and the rows of tokens packed from them."""
 
     conversations: Artifact
-    trained: Trained
+    rows: Artifact
 
 
 @flow(name="sft")
@@ -29,20 +29,28 @@ def sft(recipe: str = "tiny", snapshot: str = "") -> str:
     """Fine-tune the model of ``recipe``, and pretrain it if it is not there yet."""
     mill = open_mill(recipe)
     tokens = make_tokens(mill, snapshot)
-    return make_chat(mill, tokens, make_base(mill, tokens)).trained.model.name
+    dialogues = make_dialogues(mill, tokens)
+    return make_chat(mill, tokens, dialogues, make_base(mill, tokens)).model.name
 
 
-def make_chat(mill: Mill, tokens: Tokens, base: Trained) -> Tuned:
-    """The chat model."""
-    recipe = mill.recipe
+def make_dialogues(mill: Mill, tokens: Tokens) -> Dialogues:
+    """The conversations, packed: made before the long training runs, so that what is wrong with them shows first."""
     conversations = make_conversations(mill, tokens.documents)
-    rows = encode_conversations(mill.store, recipe.packing, conversations, tokens.tokenizer)
-    checkpoint = run.finetune(mill.store, recipe.finetune, rows, base.model)
-    exported = export_model(mill.store, ExportConfig(recipe.finetune.name), checkpoint, tokens.tokenizer)
-    return Tuned(conversations, Trained(checkpoint, exported))
+    return Dialogues(
+        conversations, encode_conversations(mill.store, mill.recipe.packing, conversations, tokens.tokenizer)
+    )
 
 
 def make_conversations(mill: Mill, documents: Artifact) -> Artifact:
     """Instruction pairs, split as the token store is, and multiple-choice questions made of the held-out ones."""
     config, permille = mill.recipe.conversations, mill.recipe.encode.held_out_permille
     return build_conversations(mill.store, config, permille, documents, conversations_fingerprint(config))
+
+
+def make_chat(mill: Mill, tokens: Tokens, dialogues: Dialogues, base: Trained) -> Trained:
+    """The chat model."""
+    train = mill.recipe.finetune
+    checkpoint = run.finetune(mill.store, train, dialogues.rows, base.model)
+    return Trained(
+        checkpoint, export_model(mill.store, ExportConfig(train.name), checkpoint, tokens.tokenizer)
+    )

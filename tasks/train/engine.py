@@ -14,6 +14,7 @@ import torch.distributed as dist
 from deepspeed.utils import safe_get_full_fp32_param
 from torch import Tensor, nn
 
+from storage.errors import GristmillError
 from tasks.model.decoder import Decoder
 from tasks.train.config import TrainConfig
 from tasks.train.optimizer import optimizer
@@ -117,7 +118,9 @@ class Engine:
 
     def load(self, folder: Path) -> None:
         """Restore what :meth:`save` wrote, on as many ranks as wrote it."""
-        self._engine.load_checkpoint(str(folder), tag=STATE_TAG)
+        loaded, _ = self._engine.load_checkpoint(str(folder), tag=STATE_TAG)
+        if loaded is None:
+            raise GristmillError(f"DeepSpeed found no state in {folder}.", "Remove it: there may be an older one.")
         torch.set_rng_state(torch.load(folder / f"rng-{dist.get_rank():05d}.pt", weights_only=True))
 
     def weights(self) -> dict[str, Tensor]:
