@@ -149,7 +149,7 @@ class _Sender:
             if event["event"] == "step":
                 self.waiting[event["step"]] = event
             elif event["event"] in ("start", "checkpoint"):
-                self.committed = max(self.committed, event["step"])
+                self._commit(event["step"], restarted=event["event"] == "start")
         ready = [e for s, e in sorted(self.waiting.items()) if self.sent < s <= self.committed]
         try:
             for first in range(0, len(ready), STEPS_PER_BATCH):
@@ -158,6 +158,12 @@ class _Sender:
                 self.tracker.end(status)
         except Exception as error:  # noqa: BLE001 -- whatever the store's client raises, training goes on
             self._tell(error)
+
+    def _commit(self, step: int, restarted: bool) -> None:
+        """Steps up to ``step`` will not be done again; of a restart, those after it will be."""
+        self.committed = step
+        if restarted:
+            self.waiting = {s: event for s, event in self.waiting.items() if s <= step}
 
     def _send_steps(self, events: list[Event]) -> None:
         self.tracker.batch([row for event in events for row in step_metrics(event)])

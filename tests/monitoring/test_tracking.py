@@ -59,6 +59,22 @@ def test_only_committed_steps_are_sent_and_a_replay_draws_no_zig_zag(home: Path,
     assert status(home) == "FINISHED"
 
 
+def test_steps_of_a_refused_checkpoint_are_sent_as_they_are_done_again(home: Path, tmp_path: Path) -> None:
+    log_steps(tmp_path, 1, 8)
+    for step in (4, 8):
+        checkpoint(tmp_path, step)
+    with pytest.raises(Crash), following(Tracker(home, RUN, {}), tmp_path):
+        EventLog(tmp_path / "events.jsonl").add("start", step=4)
+        log_steps(tmp_path, 5, 5, loss=0.25)
+        raise Crash
+    assert history(home) == [(s, float(s)) for s in (1, 2, 3, 4)]
+    with following(Tracker(home, RUN, {}), tmp_path):
+        EventLog(tmp_path / "events.jsonl").add("start", step=4)
+        log_steps(tmp_path, 5, 8, loss=0.25)
+        checkpoint(tmp_path, 8)
+    assert history(home) == [(s, float(s)) for s in (1, 2, 3, 4)] + [(s, s + 0.25) for s in (5, 6, 7, 8)]
+
+
 def test_a_checkpoint_whose_event_was_lost_counts_when_the_run_resumes_there(home: Path, tmp_path: Path) -> None:
     log_steps(tmp_path, 1, 4)
     with following(Tracker(home, RUN, {}), tmp_path):
