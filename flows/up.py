@@ -19,7 +19,7 @@ from flows.ask import console
 from flows.home import INFRA, home
 from monitoring.tracking import tracking_uri
 from storage.errors import GristmillError
-from tasks.process import bound, stop_tree
+from tasks.process import guarded, stop_tree
 
 HOST = "127.0.0.1"
 POOL = "gristmill"
@@ -36,11 +36,11 @@ class Services:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, command: list[str], variables: dict[str, str]) -> None:
-        """Start one service, bound to this process's life."""
+        """Start one service, which ends with this process, however that ends."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f"{name}.log").open("ab") as output:
             self.running[name] = subprocess.Popen(
-                bound([sys.executable, "-m", *command]), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                guarded([sys.executable, "-m", *command]), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 env=os.environ | variables, start_new_session=True,
             )  # fmt: skip
 
@@ -79,6 +79,8 @@ def up(prefect_port: int, mlflow_port: int) -> None:
         require_free(port, option)
     api = f"http://{HOST}:{prefect_port}/api"
     os.environ["PREFECT_API_URL"] = api
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     os.environ["PREFECT_LOGGING_EXTRA_LOGGERS"] = "gristmill"
     services = Services(home() / "logs")
     try:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gristmill.tracking")
 EXPERIMENT = "gristmill"
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""MLflow's pages then show training runs first, and not the ones for prompts."""
 SEND_EVERY_SECONDS = 5.0
 METRICS_PER_BATCH = 1000
 STEPS_PER_BATCH = 100
@@ -105,7 +107,7 @@ def _experiment(client: MlflowClient, home: Path) -> str:
     if found is not None:
         return str(found.experiment_id)
     location = None if os.environ.get("MLFLOW_TRACKING_URI") else (home / "mlflow-files").as_uri()
-    return str(client.create_experiment(EXPERIMENT, artifact_location=location))
+    return str(client.create_experiment(EXPERIMENT, artifact_location=location, tags=KIND))
 
 
 @contextmanager

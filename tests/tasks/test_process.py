@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.process import BOUND, bound, stop_tree, tree
+from tasks.process import BOUND, bound, guarded, stop_tree, tree
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 GRANDPARENT = f"""
@@ -27,6 +27,15 @@ time.sleep(60)
 """
 IN_OWN_SESSION = f"import subprocess, time; subprocess.Popen({SLEEP!r}, start_new_session=True); time.sleep(60)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+
+
+GUARDING = f"""
+import subprocess, sys, time
+from tasks.process import guarded
+child = "import subprocess; subprocess.Popen(['sleep', '60'], start_new_session=True).wait()"
+subprocess.Popen(guarded([sys.executable, "-c", child]), start_new_session=True)
+time.sleep(60)
+"""
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
@@ -45,6 +54,21 @@ def test_child_and_grandchild_die_when_the_parent_is_killed() -> None:
     parent.wait()
     _, left = psutil.wait_procs(below, timeout=10)
     assert left == []
+
+
+def test_what_a_guarded_command_starts_ends_with_the_parent_however_that_dies() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", GUARDING])
+    assert eventually(lambda: any(p.cmdline()[:1] == ["sleep"] for p in tree(parent.pid)))
+    below = [p for p in tree(parent.pid) if p.pid != parent.pid]
+    assert len(below) == 3
+    parent.kill()
+    parent.wait()
+    _, left = psutil.wait_procs(below, timeout=10)
+    assert left == []
+
+
+def test_a_guard_tells_the_exit_code_of_its_command() -> None:
+    assert subprocess.run(guarded([sys.executable, "-c", "raise SystemExit(7)"]), check=False).returncode == 7
 
 
 def test_a_process_whose_parent_is_dead_already_dies_at_once() -> None:
