@@ -63,9 +63,9 @@ def test_steps_of_a_refused_checkpoint_are_sent_as_they_are_done_again(home: Pat
     log_steps(tmp_path, 1, 8)
     for step in (4, 8):
         checkpoint(tmp_path, step)
+    EventLog(tmp_path / "events.jsonl").add("start", step=4)
+    log_steps(tmp_path, 5, 5, loss=0.25)
     with pytest.raises(Crash), following(Tracker(home, RUN, {}), tmp_path):
-        EventLog(tmp_path / "events.jsonl").add("start", step=4)
-        log_steps(tmp_path, 5, 5, loss=0.25)
         raise Crash
     assert history(home) == [(s, float(s)) for s in (1, 2, 3, 4)]
     with following(Tracker(home, RUN, {}), tmp_path):

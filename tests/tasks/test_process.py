@@ -29,7 +29,7 @@ IN_OWN_SESSION = f"import subprocess, time; subprocess.Popen({SLEEP!r}, start_ne
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
 
 
-GUARDING = f"""
+GUARDING = """
 import subprocess, sys, time
 from tasks.process import guarded
 child = "import subprocess; subprocess.Popen(['sleep', '60'], start_new_session=True).wait()"
