@@ -59,8 +59,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; an error that a user can mend is one message and exit code 1."""
     given = parser().parse_args(arguments)
-    from flows.home import prepare_environment
-    from storage.errors import GristmillError
+    from flows.home import home, prepare_environment
+    from storage.errors import GristmillError, full_disk
 
     prepare_environment()
     _log_to_terminal()
@@ -68,6 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.action(given)
     except GristmillError as error:
         sys.exit(f"gristmill: {error}")
+    except Exception as error:
+        full = full_disk(error, home())
+        if full is None:
+            raise
+        sys.exit(f"gristmill: {full}")
     except KeyboardInterrupt:
         print("\ngristmill: stopped. Run the same command again to continue where it stopped.", file=sys.stderr)
         sys.exit(130)

@@ -12,12 +12,13 @@ INFRA = Path(__file__).parents[1] / "infra"
 QUIET = {
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
-"""Defaults for libraries that would report home otherwise, or try a dead server for minutes."""
+"""Defaults for libraries that would report home otherwise, talk on the terminal, or try a dead server for minutes."""
 
 
 def home() -> Path:

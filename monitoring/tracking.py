@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monitoring.events import Event, Tail
+from monitoring.events import Event
+from storage.jsonlines import Tail
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -179,7 +180,7 @@ class _Sender:
         if not self.told:
             log.warning(
                 "MLflow at %s cannot be reached (%s): training goes on, its metrics are kept in %s",
-                tracking_uri(self.tracker.home), error, self.tail.path,
+                tracking_uri(self.tracker.home), str(error).partition("\n")[0], self.tail.path,
             )
         self.told = True
 

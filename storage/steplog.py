@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from storage.artifact import Artifact, Identity, Store, short_name
+from storage.jsonlines import Tail, append
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,13 @@ class StepLog:
 
     def read(self) -> Iterator[Outcome]:
         """Every outcome, oldest first."""
-        if self.path.is_file():
-            with self.path.open() as lines:
-                yield from (Outcome(**json.loads(line)) for line in lines)
+        yield from (Outcome(**line) for line in Tail(self.path).new())
 
     def _add(self, identity: Identity, artifact: str, name: str, reason: str, seconds: float) -> Outcome:
         now = datetime.now(UTC).isoformat()
         outcome = Outcome(now, identity.step, identity.label, artifact, name, reason, round(seconds, 3), os.getpid())
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as stream:
-            stream.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
+        append(self.path, asdict(outcome))
         return outcome
 
 

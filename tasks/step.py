@@ -7,7 +7,6 @@ skip-if-done, a lease, atomic publishing, the manifest row, and the reason why i
 
 from __future__ import annotations
 
-import errno
 import importlib.metadata
 import inspect
 import logging
@@ -25,7 +24,7 @@ from typing import Any, Concatenate, Generic, ParamSpec
 from monitoring.progress import Progress, progress
 from storage.artifact import Artifact, Identity, Kind, Store
 from storage.code import code_hashes
-from storage.errors import GristmillError
+from storage.errors import full_disk
 from storage.lease import lease
 from storage.manifest import Manifest
 from storage.steplog import Outcome, StepLog, why
@@ -170,14 +169,11 @@ def _workspace(store: Store, identity: Identity, key: str) -> Iterator[Work]:
     scratch.mkdir(parents=True, exist_ok=True)
     try:
         yield Work(out, scratch, key, scratch.name, store)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+    except Exception as error:
+        full = full_disk(error, store.home)
+        if full is None:
             raise
-        free = shutil.disk_usage(store.home).free
-        raise GristmillError(
-            f"The disk is full: {identity.step} could not write below {store.home} ({free:,} bytes are free).",
-            "Free some space, or set GRISTMILL_HOME to a larger disk, and run the same command again.",
-        ) from error
+        raise full from error
     finally:
         shutil.rmtree(out, ignore_errors=True)
 

@@ -7,7 +7,6 @@ order, and so the choice of pages under a limit, does not depend on which answer
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -82,10 +81,9 @@ class Frontier:
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, isolation_level=None)
-        with _disk_errors():
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.executescript(TABLES)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.executescript(TABLES)
 
     def __enter__(self) -> Frontier:
         return self
@@ -163,26 +161,15 @@ class Frontier:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _disk_errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+            raise
+        self._db.execute("COMMIT")
 
 
 def _rank(url: str) -> int:
     return xxhash.xxh3_64_intdigest(url.encode()) >> 1
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    """A full disk is the same error from SQLite as from any other write."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
-            raise
-        raise OSError(errno.ENOSPC, str(error)) from error

@@ -9,9 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from monitoring.events import Event, EventLog, Tail, last_steps
+from monitoring.events import Event, EventLog, last_steps
 from monitoring.tracking import Tracker, following
 from storage.artifact import Artifact
+from storage.jsonlines import Tail
 from storage.manifest import Manifest, Run
 from tasks.model.config import ModelConfig
 from tasks.step import Work, step
