@@ -7,23 +7,13 @@ import logging
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
 from datetime import UTC, datetime
 
 from flows.ask import console, show_outcomes
 from flows.home import home, store
+from flows.services import prefect_server
 from monitoring.tracking import tracking_uri
 from storage.steplog import Outcome, StepLog
-
-EPHEMERAL = {
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
-    "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
-    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
-    "PREFECT_SERVER_UI_ENABLED": "false",
-}
-"""A server that lives as long as one flow run needs no scheduler and no pages."""
 
 log = logging.getLogger("gristmill.run")
 
@@ -36,12 +26,9 @@ def run(flow: str, recipe: str) -> None:
     home().mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     started, began = datetime.now(UTC).isoformat(), time.monotonic()
-    if not _server_is_up():
-        os.environ["PREFECT_API_URL"] = ""
-        for name, value in EPHEMERAL.items():
-            os.environ.setdefault(name, value)
     log.info("flow %s on recipe %s, below %s", flow, recipe, home())
-    answer = str(getattr(importlib.import_module(f"flows.{flow}"), flow)(recipe=recipe))
+    with prefect_server():
+        answer = str(getattr(importlib.import_module(f"flows.{flow}"), flow)(recipe=recipe))
     mine = [o for o in StepLog(store()).read() if o.at >= started and o.process == os.getpid()]
     show_outcomes(once_each(mine))
     _close(flow, answer, mine, time.monotonic() - began)
@@ -54,21 +41,6 @@ def once_each(outcomes: list[Outcome]) -> list[Outcome]:
         if outcome.artifact not in found or outcome.name != "Skipped":
             found[outcome.artifact] = outcome
     return list(found.values())
-
-
-def _server_is_up() -> bool:
-    """Whether the Prefect server that the settings name answers."""
-    from prefect.settings import PREFECT_API_URL
-
-    url = PREFECT_API_URL.value()
-    if not url:
-        return False
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=3):
-            return True
-    except (urllib.error.URLError, TimeoutError):
-        log.warning("the Prefect server at %s does not answer: this flow brings its own", url)
-        return False
 
 
 def _close(flow: str, answer: str, outcomes: list[Outcome], seconds: float) -> None:

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from flows.cli import FLOWS, main
-from flows.up import answers
+from flows.services import answers
 from tests.flows.small import SmallMill, environment, free_port
 
 WAIT_SECONDS = 240.0
