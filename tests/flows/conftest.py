@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.flows.small import RECIPE, SmallMill, environment, free_port
+from flows.services import free_port
+from tests.flows.small import RECIPE, SmallMill, environment
 
 
 @pytest.fixture(scope="session")

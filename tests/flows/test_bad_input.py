@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from flows.cli import main
+from flows.services import free_port
 from storage.artifact import Store
 from storage.steplog import StepLog
 from tasks.demo.server import serve
-from tests.flows.small import environment, free_port
+from tests.flows.small import environment
 
 pytestmark = [
     pytest.mark.usefixtures("terminal", "prefect_server"),

@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from flows.cli import FLOWS, main
-from flows.services import answers
-from tests.flows.small import SmallMill, environment, free_port
+from flows.services import answers, free_port
+from tests.flows.small import SmallMill, environment
 
 WAIT_SECONDS = 240.0
 
