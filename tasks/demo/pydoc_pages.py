@@ -101,8 +101,9 @@ def load(wanted: list[str]) -> tuple[dict[str, types.ModuleType], dict[str, str]
 
 
 def scrub(body: str) -> str:
-    """Take out what is of this machine or moment: links to files, the library's folder, addresses of objects."""
-    return ADDRESS.sub("", FILE_LINK.sub("", body)).replace(LIBRARY, "lib/python")
+    """Take out what is of this machine or moment: links to files, paths of Python, addresses of objects."""
+    body = ADDRESS.sub("", FILE_LINK.sub("", body)).replace(LIBRARY, "lib/python")
+    return body.replace(html.escape(sys.executable, quote=False), "python")
 
 
 def only_known_links(body: str, known: Collection[str]) -> str:

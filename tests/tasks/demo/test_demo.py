@@ -1,5 +1,6 @@
 import re
 import socket
+import sys
 import sysconfig
 import urllib.request
 from pathlib import Path
@@ -11,7 +12,7 @@ from storage.errors import ConfigError, GristmillError
 from tasks.demo.render import DemoConfig, RenderConfig, render_pydoc
 from tasks.demo.server import serve
 
-CHOSEN = RenderConfig(modules=("ctypes", "json", "os", "sys", "textwrap", "xmlrpc"))
+CHOSEN = RenderConfig(modules=("ctypes", "json", "os", "platform", "sys", "textwrap", "xmlrpc"))
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
         return render_pydoc(Store(tmp_path_factory.mktemp("one")), CHOSEN)
 
 
-def test_rendering_is_deterministic(site: Artifact, tmp_path: Path) -> None:
+def test_rendering_is_deterministic_wherever_python_stands(
+    site: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "elsewhere" / "python"
+    python.parent.mkdir()
+    python.symlink_to(Path(sys.executable).resolve())
+    monkeypatch.setattr(sys, "executable", str(python))
     assert render_pydoc(Store(tmp_path), CHOSEN).digest == site.digest
 
 
