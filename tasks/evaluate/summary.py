@@ -104,7 +104,7 @@ def key_numbers(results: Mapping[str, Any], ngrams: Mapping[str, Any]) -> Iterat
     yield KeyNumber("loss on answers", f"{losses[0]:.2f} → {losses[1]:.2f}", f"nats a token, {before} → {after}")
     chat = results[after]["questions"]
     share, error = chat["acc_mutual_info"], chat["acc_mutual_info_stderr"]
-    yield KeyNumber("multiple choice", f"{share:.1%}", f"± {error:.1%}; chance {chat['chance']:.0%}")
+    yield KeyNumber("multiple choice", f"{share:.1%}", f"acc_mutual_info ± {error:.1%}; chance {chat['chance']:.0%}")
 
 
 def flat(statistics: Mapping[str, Any]) -> dict[str, Any]:
